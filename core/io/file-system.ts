@@ -1,0 +1,67 @@
+/**
+ * The contract through which core reaches files. Everything that could be lost, torn, refused or raced goes
+ * through it, so that tests can put a memory, a crash or a fault in its place.
+ *
+ * Every method that fails throws a SnapError that carries the path, the errno and, for data, the offset.
+ */
+
+export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'device' | 'socket';
+
+export interface FileStat {
+  readonly kind: FileKind;
+  readonly sizeBytes: number;
+  /** What it takes on the disk, as `du` counts. */
+  readonly allocatedBytes: number;
+  readonly modifiedNs: bigint;
+  /** Permission bits only. */
+  readonly mode: number;
+  readonly userId: number;
+  readonly groupId: number;
+  readonly linkCount: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+export interface RandomAccessFile {
+  readonly path: string;
+  /** Reads until `target` is full or the file ends; returns the bytes read. */
+  read(target: Buffer, offsetBytes: number): Promise<number>;
+  /** Writes all of `source`, however many calls that takes. */
+  write(source: Buffer, offsetBytes: number): Promise<void>;
+  stat(): Promise<FileStat>;
+  truncate(sizeBytes: number): Promise<void>;
+  /** fdatasync: the content and the size are on disk when it returns. */
+  syncData(): Promise<void>;
+  /** fsync: the times too. */
+  syncAll(): Promise<void>;
+  /**
+   * One byte of open-file-description range lock, without waiting. Two locks on one RandomAccessFile do not
+   * exclude each other. Exclusive needs a file opened for writing.
+   */
+  tryLock(offsetBytes: number, kind: 'shared' | 'exclusive'): boolean;
+  unlock(offsetBytes: number): void;
+  close(): Promise<void>;
+}
+
+/** `create` fails with `exists` where the path is taken; `update` and `read` with `not-found` where it is not. */
+export type OpenMode = 'read' | 'update' | 'create';
+
+export interface FileSystem {
+  open(path: string, mode: OpenMode, permissions?: number): Promise<RandomAccessFile>;
+  /** Follows symbolic links; undefined only for a clean "does not exist". */
+  stat(path: string): Promise<FileStat | undefined>;
+  /** Does not follow; undefined only for a clean "does not exist". */
+  linkStat(path: string): Promise<FileStat | undefined>;
+  realPath(path: string): Promise<string>;
+  list(path: string): Promise<string[]>;
+  makeDirectory(path: string, permissions: number): Promise<void>;
+  removeDirectory(path: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** Replaces `to` where it exists. Durable only after `syncDirectory`. */
+  rename(from: string, to: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  setPermissions(path: string, permissions: number): Promise<void>;
+  setOwner(path: string, owner: { readonly userId: number; readonly groupId: number }): Promise<void>;
+  /** Whether locks and caches are coherent for everyone who sees this path: not so on network and FUSE file systems. */
+  isCoherent(path: string): Promise<boolean>;
+}
