@@ -1,0 +1,97 @@
+/**
+ * Bits of the copied bitmap, one a cluster, least significant first in each byte; and the sum by which a bitmap
+ * proves itself.
+ *
+ * Idea of the bitmap as the fast test on every write: NetBSD's fss. The sum is ours: a count alone does not
+ * show one bit lost and another gained, so it carries the XOR of a hash of each cluster's index as well.
+ */
+
+export function getBit(bits: Buffer, index: number): boolean {
+  return (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
+}
+
+export function setBit(bits: Buffer, index: number): void {
+  const byteIndex = index >>> 3;
+  bits[byteIndex] = (bits[byteIndex] ?? 0) | (1 << (index & 7));
+}
+
+/** Bytes that hold one bit for each of `bitCount` things. */
+export function bitmapBytes(bitCount: number): number {
+  return Math.ceil(bitCount / 8);
+}
+
+/** Murmur3's finalizer: every input bit reaches every output bit. */
+function mix32(value: number): number {
+  let x = value;
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** How many clusters are in a set, and the XOR of a 64-bit hash of each of their indexes, as two halves. */
+export class SetSum {
+  count = 0;
+  xorLow = 0;
+  xorHigh = 0;
+
+  static of(parts: { count: number; xorLow: number; xorHigh: number }): SetSum {
+    const sum = new SetSum();
+    sum.count = parts.count;
+    sum.xorLow = parts.xorLow;
+    sum.xorHigh = parts.xorHigh;
+    return sum;
+  }
+
+  copy(): SetSum {
+    return SetSum.of(this);
+  }
+
+  add(clusterIndex: number): void {
+    this.count += 1;
+    this.xorLow = (this.xorLow ^ mix32(clusterIndex ^ 0x9e3779b9)) >>> 0;
+    this.xorHigh = (this.xorHigh ^ mix32((clusterIndex + 0x7f4a7c15) | 0)) >>> 0;
+  }
+
+  /** Adds every set bit of `bits`, whose first bit stands for `firstIndex`. */
+  addBits(bits: Buffer, firstIndex: number): void {
+    for (let byteIndex = 0; byteIndex < bits.length; ) {
+      if (byteIndex + 4 <= bits.length && bits.readInt32LE(byteIndex) === 0) {
+        byteIndex += 4;
+        continue;
+      }
+      let byte = bits[byteIndex] ?? 0;
+      for (let index = firstIndex + byteIndex * 8; byte !== 0; byte >>>= 1, index += 1) {
+        if ((byte & 1) === 1) this.add(index);
+      }
+      byteIndex += 1;
+    }
+  }
+
+  /** Takes back what `addBits` added: counts subtract, and XOR is its own inverse. */
+  removeBits(bits: Buffer, firstIndex: number): void {
+    const removed = new SetSum();
+    removed.addBits(bits, firstIndex);
+    this.count -= removed.count;
+    this.xorLow = (this.xorLow ^ removed.xorLow) >>> 0;
+    this.xorHigh = (this.xorHigh ^ removed.xorHigh) >>> 0;
+  }
+
+  equals(other: { count: number; xorLow: number; xorHigh: number }): boolean {
+    return this.count === other.count && this.xorLow === other.xorLow && this.xorHigh === other.xorHigh;
+  }
+}
+
+/** The first index in [from, to) whose bit is `value`, or `to`. Skips whole words that cannot hold it. */
+export function findBit(bits: Buffer, value: boolean, from: number, to: number): number {
+  const skip = value ? 0 : -1;
+  let index = from;
+  while (index < to) {
+    if ((index & 31) === 0 && index + 32 <= to && bits.readInt32LE(index >>> 3) === skip) {
+      index += 32;
+      continue;
+    }
+    if (getBit(bits, index) === value) return index;
+    index += 1;
+  }
+  return to;
+}

@@ -1,0 +1,65 @@
+/** The real machine. */
+import { readFile } from 'node:fs/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { SnapError } from '../base/errors.ts';
+import type { FileSystem } from './file-system.ts';
+import type { Host } from './host.ts';
+import { lazyRequire } from './lazy-require.ts';
+import { NodeFileSystem } from './node-file-system.ts';
+import { systemFailure } from './system-error.ts';
+
+const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
+const BOOT_ID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n?$/;
+const BOOT_ID_HINT = 'imgsnap needs /proc to be mounted, to know whether the machine was booted since';
+
+export class NodeHost implements Host {
+  readonly files: FileSystem;
+  readonly #bootIdPath: string;
+  #bootId: Buffer | undefined;
+
+  constructor(files: FileSystem = new NodeFileSystem(), bootIdPath = BOOT_ID_PATH) {
+    this.files = files;
+    this.#bootIdPath = bootIdPath;
+  }
+
+  /** Throws `io` where the kernel does not tell: without it, nobody knows which times and marks count. */
+  async bootId(): Promise<Buffer> {
+    this.#bootId ??= parseBootId(this.#bootIdPath, await readBootId(this.#bootIdPath));
+    return Buffer.from(this.#bootId);
+  }
+
+  now(): Date {
+    return new Date();
+  }
+
+  randomBytes(lengthBytes: number): Buffer {
+    // 2 ms to load, and needed only where something is made.
+    const crypto: typeof import('node:crypto') = lazyRequire('node:crypto');
+    return crypto.randomBytes(lengthBytes);
+  }
+
+  /** 0 lets everything else that is ready run, and comes back at once. */
+  async sleep(milliseconds: number): Promise<void> {
+    await (milliseconds > 0 ? setTimeout(milliseconds) : setImmediate());
+  }
+
+  monotonicMs(): number {
+    return performance.now();
+  }
+}
+
+async function readBootId(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'latin1');
+  } catch (error) {
+    const { message, errno } = systemFailure({ verb: 'read', path }, error);
+    throw new SnapError('io', message, { path, errno, hint: BOOT_ID_HINT, cause: error });
+  }
+}
+
+function parseBootId(path: string, text: string): Buffer {
+  if (!BOOT_ID_PATTERN.test(text)) {
+    throw new SnapError('io', `${path} holds no boot id`, { path, hint: BOOT_ID_HINT });
+  }
+  return Buffer.from(text.replace(/[-\n]/g, ''), 'hex');
+}

@@ -1,0 +1,31 @@
+/**
+ * The end of a command that changed things: everything is put on disk, and `state` says so durably, so that after the
+ * next boot the origin's time means something again. If it cannot be said (somebody else is at work) nothing is lost:
+ * `state` stays open, and whoever comes last closes it.
+ */
+import { hasCode } from '../base/errors.ts';
+import type { Hold } from './hold.ts';
+import type { Volume } from './volume.ts';
+
+/** In an exclusive hold: flushes the origin, and closes if nobody changed it while that was done. */
+export async function closeState(hold: Hold): Promise<void> {
+  if (!hold.state.open) return;
+  await hold.origin.syncAll();
+  const after = await hold.origin.stat();
+  const { originSizeBytes, originTimeNs } = hold.state;
+  if (after.sizeBytes !== originSizeBytes || after.modifiedNs !== originTimeNs) return;
+  await hold.markClosed();
+}
+
+/** Flushes the origin, and closes. */
+export async function settle(volume: Volume): Promise<void> {
+  // Most of it without the lock, so that nobody waits for gigabytes to reach the disk.
+  await volume.origin.syncAll();
+  try {
+    await volume.exclusive(async (hold) => {
+      if (hold !== undefined) await closeState(hold);
+    });
+  } catch (error) {
+    if (!hasCode(error, 'busy', 'interrupted')) throw error;
+  }
+}

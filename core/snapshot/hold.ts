@@ -1,0 +1,265 @@
+/**
+ * What is known while the lock is held: the state, the catalog, the origin's size and time, and the store that
+ * receives copies. It lives no longer than the lock. An exclusive hold changes things through `begin`, `finish` and
+ * `commit`, so that whatever is half-done when the process dies is found by the next one (invariants 4 and 6).
+ */
+import { SnapError } from '../base/errors.ts';
+import { NIL_UUID } from '../base/uuid.ts';
+import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
+import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { CopiedBitmap } from '../store/copied-bitmap.ts';
+import { EMPTY_FIGURE, type Figure, laterFigure, sameFigure } from '../store/figure.ts';
+import type { FlushRecord } from '../store/flush-record.ts';
+import { assess, type Suspicion, trustedRecord } from '../store/proof.ts';
+import type { Sidecar } from '../store/sidecar.ts';
+import { encodeState, type Mark, type State } from '../store/state.ts';
+import type { StoreFile } from '../store/store-file.ts';
+import type { Context } from './context.ts';
+import type { StoreSet } from './store-set.ts';
+
+/** The store that receives copies, with its whole bitmap in memory. */
+export interface ActiveStore {
+  readonly record: SnapshotRecord;
+  readonly store: StoreFile;
+  readonly bitmap: CopiedBitmap;
+  flushRecord: FlushRecord;
+}
+
+/** What outlives a hold and is believed again only if its stamp still holds. */
+export interface HoldCache {
+  catalog?: { readonly stamp: string; readonly catalog: Catalog } | undefined;
+  active?: { stamp: string; readonly active: ActiveStore } | undefined;
+}
+
+export interface HoldParts {
+  readonly context: Context;
+  readonly image: string;
+  readonly imagePath: string;
+  readonly kind: 'shared' | 'exclusive';
+  readonly origin: RandomAccessFile;
+  readonly originStat: FileStat;
+  readonly sidecar: Sidecar;
+  readonly stores: StoreSet;
+  readonly cache: HoldCache;
+  readonly bootId: Buffer;
+  readonly state: State | undefined;
+  readonly catalog: Catalog;
+  readonly repairDue: boolean;
+}
+
+export interface CommitOptions {
+  /** What the store that receives copies from now on has; absent where that stays the same store. */
+  readonly figure?: { readonly storeUuid: string; readonly figure: Figure } | undefined;
+  /** For what no cache depends on: a digest. */
+  readonly keepGeneration?: boolean;
+  /** Takes the origin's size and time, as this hold found them, for ours: what they tell is in the catalog now. */
+  readonly acceptOrigin?: boolean;
+}
+
+/** A batch found something where it may only find zeros, or a bitmap did not count: repair, then try again. */
+export class RepairNeeded extends Error {}
+
+export class Hold {
+  readonly context: Context;
+  /** As the user gave it: for messages. */
+  readonly image: string;
+  readonly imagePath: string;
+  readonly origin: RandomAccessFile;
+  readonly sidecar: Sidecar;
+  readonly stores: StoreSet;
+  readonly bootId: Buffer;
+  originStat: FileStat;
+  catalog: Catalog;
+  /** Only in a shared hold: nothing cached counts, and the table of the store in question is what is believed. */
+  repairDue: boolean;
+  /** Repair ran in this hold: a bitmap that still does not count is damage. */
+  repaired = false;
+  readonly #kind: 'shared' | 'exclusive';
+  readonly #cache: HoldCache;
+  #state: State | undefined;
+
+  constructor(parts: HoldParts) {
+    this.context = parts.context;
+    this.image = parts.image;
+    this.imagePath = parts.imagePath;
+    this.origin = parts.origin;
+    this.sidecar = parts.sidecar;
+    this.stores = parts.stores;
+    this.bootId = parts.bootId;
+    this.originStat = parts.originStat;
+    this.catalog = parts.catalog;
+    this.repairDue = parts.repairDue;
+    this.#kind = parts.kind;
+    this.#cache = parts.cache;
+    this.#state = parts.state;
+  }
+
+  /** Undefined while it is unreadable, until repair has made it anew. */
+  get stateIfReadable(): State | undefined {
+    return this.#state;
+  }
+
+  get state(): State {
+    if (this.#state === undefined)
+      throw new SnapError('damage', `${this.sidecar.stateFile.path}: unreadable`);
+    return this.#state;
+  }
+
+  get sameBoot(): boolean {
+    return this.#state?.bootId.equals(this.bootId) ?? false;
+  }
+
+  /** Whether the origin's time in `state` says anything: not after a crash, which leaves it behind the origin's. */
+  get timeCounts(): boolean {
+    const state = this.#state;
+    return state !== undefined && !state.mark?.writesOrigin && (!state.open || this.sameBoot);
+  }
+
+  get originChangedOutside(): boolean {
+    const state = this.#state;
+    if (state === undefined || !this.timeCounts) return false;
+    return (
+      this.originStat.sizeBytes !== state.originSizeBytes || this.originStat.modifiedNs !== state.originTimeNs
+    );
+  }
+
+  /** Changes when anything that was proven or cached must be proven again. */
+  get stamp(): string {
+    const state = this.#state;
+    if (state === undefined || this.repairDue) {
+      return state === undefined ? 'unreadable' : encodeState(state).toString('latin1');
+    }
+    return `${state.sidecarUuid}/${state.generation}/${state.batch}/${state.repairs}`;
+  }
+
+  /** As `stamp`, for stores that no batch writes to. */
+  get sealedStamp(): string {
+    const state = this.#state;
+    if (state === undefined || this.repairDue) return this.stamp;
+    return `${state.sidecarUuid}/${state.generation}/${state.repairs}`;
+  }
+
+  /** What repair and lookers go by when a store's bitmap does not count. */
+  suspicion(record: SnapshotRecord): Suspicion {
+    const state = this.#state;
+    const inState = state?.figureStoreUuid === record.uuid ? state.figure : undefined;
+    const atLeast = record.sealed === undefined ? inState : laterFigure(record.sealed, inState);
+    const mark = state?.mark;
+    const ours = mark !== undefined && mark.batch > 0 && mark.storeUuid === record.uuid && this.sameBoot;
+    return { atLeast, unfinishedBatch: ours ? mark.batch : undefined };
+  }
+
+  /**
+   * The newest store, proven; undefined where there is no snapshot.
+   * @throws `not-found`, `damage`; RepairNeeded in an exclusive hold whose bitmap does not count
+   */
+  async active(): Promise<ActiveStore | undefined> {
+    const record = newestRecord(this.catalog);
+    if (record === undefined) return undefined;
+    const cached = this.#cache.active;
+    if (cached?.stamp === this.stamp && cached.active.record.uuid === record.uuid) return cached.active;
+    const store = await this.stores.open(this.catalog, record);
+    const active = await this.#loadActive(record, store);
+    this.#cache.active = { stamp: this.stamp, active };
+    return active;
+  }
+
+  async #loadActive(record: SnapshotRecord, store: StoreFile): Promise<ActiveStore> {
+    const suspicion = this.suspicion(record);
+    const flushRecord = await trustedRecord(store, suspicion.atLeast);
+    const previous = this.#cache.active?.active;
+    const bitmap =
+      previous?.store === store ? previous.bitmap : new CopiedBitmap(store.regions.bitmapSizeBytes);
+    await bitmap.refresh(store);
+    // Where nothing is in flight, `state` knows the store's last figure to the batch.
+    const { atLeast } = suspicion;
+    const current = this.repairDue || atLeast === undefined || sameFigure(atLeast, flushRecord.made);
+    if (current && bitmap.sum.equals(flushRecord.made)) return { record, store, bitmap, flushRecord };
+    if (this.#kind === 'exclusive' && !this.repaired)
+      throw new RepairNeeded('the copied bitmap does not count');
+    const assessment = await assess(store, suspicion);
+    return { record, store, bitmap: assessment.bitmap, flushRecord };
+  }
+
+  /** Says that `active`'s cached content is what the disk has after a batch of our own. */
+  keepActive(active: ActiveStore): void {
+    this.#cache.active = { stamp: this.stamp, active };
+  }
+
+  /** A window of the copied bitmap of any store of the chain. */
+  async readBits(record: SnapshotRecord, target: Buffer, firstByte: number): Promise<void> {
+    if (record.uuid === newestRecord(this.catalog)?.uuid) {
+      const active = await this.active();
+      active?.bitmap.bits.copy(target, 0, firstByte);
+      return;
+    }
+    const proof = { stamp: this.sealedStamp, suspicion: this.suspicion(record) };
+    await this.stores.readBits(this.catalog, record, { target, firstByte }, proof);
+  }
+
+  async #write(changes: Partial<State>): Promise<void> {
+    const state = { ...this.state, ...changes };
+    await this.sidecar.writeState(state);
+    this.#state = state;
+  }
+
+  /** For repair alone: puts a whole state in place. */
+  async replaceState(state: State): Promise<void> {
+    await this.sidecar.writeState(state);
+    this.#state = state;
+  }
+
+  /** Makes `state` say, durably, that this boot has begun to change things. */
+  async ensureOpen(): Promise<void> {
+    if (this.state.open && this.sameBoot) return;
+    await this.#write({ open: true, bootId: this.bootId });
+    await this.sidecar.flushState();
+  }
+
+  /** Sets the in-flight mark with the next batch number. */
+  async begin(mark: Omit<Mark, 'batch'>): Promise<number> {
+    const batch = this.state.batch + 1;
+    await this.#write({ batch, mark: { ...mark, batch } });
+    return batch;
+  }
+
+  /** Records what is flushed now and clears the mark; with `originWritten`, takes the origin's size and time as ours. */
+  async finish(changes: Partial<State> & { readonly originWritten?: boolean } = {}): Promise<void> {
+    const { originWritten, ...fields } = changes;
+    if (originWritten) this.originStat = await this.origin.stat();
+    await this.#write({ ...fields, ...(originWritten && this.#originAsFound()), mark: undefined });
+  }
+
+  #originAsFound(): Pick<State, 'originSizeBytes' | 'originTimeNs'> {
+    return { originSizeBytes: this.originStat.sizeBytes, originTimeNs: this.originStat.modifiedNs };
+  }
+
+  /** Says, durably, that everything is on disk: the origin was flushed and has not changed since. */
+  async markClosed(): Promise<void> {
+    await this.#write({ open: false });
+    await this.sidecar.flushState();
+  }
+
+  /**
+   * Replaces the catalog, durably before its effect. `change` is given the catalog as it stands on disk.
+   */
+  async commit(change: (catalog: Catalog) => Catalog, options: CommitOptions = {}): Promise<void> {
+    await this.ensureOpen();
+    await this.begin({ storeUuid: NIL_UUID, firstCluster: 0, lastCluster: 0, writesOrigin: false });
+    const onDisk = await this.sidecar.readCatalog();
+    const generation = onDisk.generation + (options.keepGeneration ? 0 : 1);
+    const catalog = { ...change(onDisk), generation };
+    await this.sidecar.replaceCatalog(catalog);
+    this.catalog = catalog;
+    const { figure } = options;
+    const newest = newestRecord(catalog);
+    const none = newest === undefined ? { storeUuid: NIL_UUID, figure: EMPTY_FIGURE } : undefined;
+    const next = none ?? figure;
+    await this.finish({
+      generation,
+      ...(next && { figure: next.figure, figureStoreUuid: next.storeUuid }),
+      ...(options.acceptOrigin && this.#originAsFound()),
+    });
+    this.#cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
+  }
+}

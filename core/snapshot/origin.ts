@@ -1,0 +1,74 @@
+/**
+ * The origin: the plain image file that is always current. Resolved first, since the sidecar stands beside the
+ * file that a symbolic link leads to, and refused where a second name could lead writers past the sidecar.
+ */
+import { SnapError } from '../base/errors.ts';
+import type { FileKind, FileStat, RandomAccessFile } from '../io/file-system.ts';
+import type { Context } from './context.ts';
+
+const KIND_NAMES: Readonly<Record<Exclude<FileKind, 'file'>, string>> = {
+  directory: 'a directory',
+  symlink: 'a symbolic link',
+  fifo: 'a named pipe',
+  device: 'a device',
+  socket: 'a socket',
+};
+
+function refuse(image: string, what: string, hint: string): SnapError {
+  return new SnapError('refused', `${image}: ${what}`, { path: image, hint });
+}
+
+/**
+ * The image's real path.
+ * @throws `not-found`; `refused` for what is no regular file, has several hard links, or is on a network file system
+ */
+export async function resolveImage(context: Context, image: string): Promise<string> {
+  const { files } = context.host;
+  const stat = await files.stat(image);
+  if (stat === undefined) {
+    throw new SnapError('not-found', `${image}: no such image`, { path: image, hint: 'check the path' });
+  }
+  if (stat.kind !== 'file') {
+    throw refuse(
+      image,
+      `is ${KIND_NAMES[stat.kind]}, not an image file`,
+      'snapshots are taken of regular files',
+    );
+  }
+  checkLinks(image, stat);
+  const imagePath = await files.realPath(image);
+  if (!context.anyFileSystem && !(await files.isCoherent(imagePath))) {
+    throw refuse(
+      image,
+      'is on a network or FUSE file system, where locks may not hold',
+      'if only this machine uses it, set IMGSNAP_ANY_FILESYSTEM=1',
+    );
+  }
+  return imagePath;
+}
+
+export function checkLinks(image: string, stat: FileStat): void {
+  if (stat.linkCount > 1) {
+    throw refuse(
+      image,
+      'has several hard links, and a write through another would bypass its snapshots',
+      'make a copy of its own with cp --reflink=auto',
+    );
+  }
+}
+
+/** Fills `target` from the origin. @throws `io` where the file ends too early: it was cut while it was read */
+export async function readOrigin(
+  origin: RandomAccessFile,
+  target: Buffer,
+  offsetBytes: number,
+): Promise<void> {
+  const got = await origin.read(target, offsetBytes);
+  if (got < target.length) {
+    throw new SnapError('io', `${origin.path}: ended at ${offsetBytes + got} while it was read`, {
+      path: origin.path,
+      offsetBytes: offsetBytes + got,
+      hint: 'something outside imgsnap is cutting the image',
+    });
+  }
+}

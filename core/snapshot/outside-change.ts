@@ -1,0 +1,103 @@
+/**
+ * The origin changed behind our back: its size or time is not what our last write left. Every snapshot whose chain
+ * reaches the origin is marked, durably, before anything else happens, and later writes never clear that; an origin
+ * shorter than a snapshot ends that snapshot for good (invariant 5). fss did the same when its file system vanished.
+ */
+import { findBit } from '../base/bitmap.ts';
+import { hasCode } from '../base/errors.ts';
+import { formatTime } from '../base/time.ts';
+import { type Catalog, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
+import { clusterCount } from '../store/layout.ts';
+import type { Hold } from './hold.ts';
+
+const WINDOW_BYTES = 4096;
+
+export const SHRUNK_REASON = 'the origin became shorter than the snapshot';
+export const MODIFIED_REASON = 'the origin was changed outside imgsnap';
+
+/** A snapshot's trust as the origin stands now, whether or not anybody could record it yet. */
+export function trustNow(hold: Hold, record: SnapshotRecord, reaching: ReadonlySet<string>): Trust {
+  if (record.trust === 'invalid' || hold.originStat.sizeBytes < record.sizeBytes) return 'invalid';
+  return reaching.has(record.uuid) ? 'modified' : record.trust;
+}
+
+/** Snapshots that an unrecorded change from outside concerns; empty where there was none. */
+export async function changedOutside(hold: Hold): Promise<ReadonlySet<string>> {
+  return hold.originChangedOutside ? reachingOrigin(hold) : new Set();
+}
+
+/**
+ * The snapshots of which at least one cluster is read from the origin. From the newest store to the oldest, the
+ * copied bitmaps are joined window by window; it ends early once all are known to reach it, as they mostly do.
+ * A store that cannot be read may hold anything, and counts as holding nothing.
+ */
+async function reachingOrigin(hold: Hold): Promise<Set<string>> {
+  const { snapshots, clusterSizeBytes } = hold.catalog;
+  const counts = new Map(
+    snapshots.map((record) => [record.uuid, clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes })]),
+  );
+  const reaching = new Set<string>();
+  const unreadable = new Set<string>();
+  const most = Math.max(0, ...counts.values());
+  for (let firstByte = 0; firstByte * 8 < most; firstByte += WINDOW_BYTES) {
+    const joined = Buffer.alloc(WINDOW_BYTES);
+    for (const record of [...snapshots].reverse()) {
+      const inWindow = Math.min((counts.get(record.uuid) ?? 0) - firstByte * 8, WINDOW_BYTES * 8);
+      if (inWindow <= 0) continue;
+      if (!unreadable.has(record.uuid)) {
+        const bits = Buffer.alloc(Math.ceil(inWindow / 8));
+        if (await tryReadBits(hold, record, bits, firstByte)) {
+          for (let at = 0; at < bits.length; at += 1) joined[at] = (joined[at] ?? 0) | (bits[at] ?? 0);
+        } else {
+          unreadable.add(record.uuid);
+        }
+      }
+      if (findBit(joined, false, 0, inWindow) < inWindow) reaching.add(record.uuid);
+    }
+    if (snapshots.every((record) => reaching.has(record.uuid) || counts.get(record.uuid) === 0)) break;
+  }
+  return reaching;
+}
+
+async function tryReadBits(
+  hold: Hold,
+  record: SnapshotRecord,
+  bits: Buffer,
+  firstByte: number,
+): Promise<boolean> {
+  try {
+    await hold.readBits(record, bits, firstByte);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'damage', 'not-found', 'newer-version')) return false;
+    throw error;
+  }
+}
+
+/** In an exclusive hold: records what the origin's size and time tell, and takes them as they are from then on. */
+export async function recordOutsideChange(hold: Hold): Promise<void> {
+  const shrunk = hold.catalog.snapshots.some(
+    (record) => isAlive(record) && record.sizeBytes > hold.originStat.sizeBytes,
+  );
+  if (!hold.originChangedOutside && !shrunk) return;
+  const reaching = await changedOutside(hold);
+  const time = formatTime(hold.context.host.now());
+  const lost: string[] = [];
+  const change = (catalog: Catalog): Catalog => {
+    const snapshots = catalog.snapshots.map((record) => {
+      const trust = trustNow(hold, record, reaching);
+      if (trust === record.trust) return record;
+      if (!record.hidden) lost.push(record.name);
+      const reason = trust === 'invalid' ? SHRUNK_REASON : MODIFIED_REASON;
+      return { ...record, trust, ending: { reason, time } };
+    });
+    return { ...catalog, snapshots };
+  };
+  await hold.commit(change, { acceptOrigin: true });
+  if (lost.length === 0) return;
+  hold.context.warn({
+    message: `${hold.image}: was changed outside imgsnap; no longer trusted: ${lost.join(', ')}`,
+    hint: 'if only its time changed and not its content, clear that with snap-gc --accept-origin',
+    loss: true,
+  });
+}

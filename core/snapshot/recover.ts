@@ -1,0 +1,133 @@
+/**
+ * Repair: one routine, run under the exclusive lock by whoever finds that the last change did not end, whatever the
+ * cause: a killed command, a power loss, a failed flush. It can be interrupted and repeated at any point, and a second
+ * run finds nothing to do. Who only looks never repairs.
+ *
+ * The order is that of the crash model in `docs/DURABILITY.md`; no line of it may move.
+ */
+import { hasCode, SnapError } from '../base/errors.ts';
+import { NIL_UUID } from '../base/uuid.ts';
+import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
+import { assess, repairStore } from '../store/proof.ts';
+import type { Sidecar } from '../store/sidecar.ts';
+import { type State, unknownMark } from '../store/state.ts';
+import type { Hold } from './hold.ts';
+
+/** Whether a store cannot be repaired, and stays as it is for those who read around the damage. */
+function isBeyondRepair(error: unknown): boolean {
+  return hasCode(error, 'damage', 'not-found', 'newer-version');
+}
+
+/** @throws `damage` where state and catalog contradict each other; whatever the disk says */
+export async function repair(hold: Hold): Promise<void> {
+  const before = hold.stateIfReadable;
+  hold.catalog = await hold.sidecar.readCatalog();
+  checkTogether(hold.sidecar, hold.catalog, before);
+  // Read before the state is changed: of an earlier boot's batch nothing may be concluded from missing bits.
+  const suspects = suspectRecords(hold, before);
+  const suspicions = new Map(suspects.map((record) => [record.uuid, hold.suspicion(record)]));
+  await openForRepair(hold, before);
+
+  const assessments = [];
+  let newestBatch = Math.max(before?.batch ?? 0, before?.mark?.batch ?? 0, before?.figure.batch ?? 0);
+  for (const record of hold.catalog.snapshots) newestBatch = Math.max(newestBatch, record.sealed?.batch ?? 0);
+  for (const record of suspects) {
+    try {
+      const store = await hold.stores.open(hold.catalog, record);
+      const suspicion = suspicions.get(record.uuid) ?? hold.suspicion(record);
+      const assessment = await assess(store, suspicion);
+      newestBatch = Math.max(newestBatch, assessment.newestBatch);
+      assessments.push({ record, store, assessment });
+    } catch (error) {
+      if (!isBeyondRepair(error)) throw error;
+    }
+  }
+  const batch = newestBatch + 1;
+  const figures = new Map<string, Figure>();
+  for (const { record, store, assessment } of assessments) {
+    figures.set(record.uuid, await repairStore(store, assessment, batch));
+  }
+  await hold.sidecar.syncNames();
+  await hold.replaceState({ ...repairedState(hold, before, figures), batch });
+  hold.repairDue = false;
+  hold.repaired = true;
+}
+
+/** @throws `damage` where one of the two is of another sidecar, or the catalog is an older one put back */
+export function checkTogether(sidecar: Sidecar, catalog: Catalog, before: State | undefined): void {
+  if (before === undefined) return;
+  if (before.sidecarUuid !== catalog.sidecarUuid) {
+    throw new SnapError('damage', `${sidecar.catalogPath}: the catalog of another sidecar`, {
+      path: sidecar.catalogPath,
+      hint: 'put back the files that belong together',
+    });
+  }
+  if (catalog.generation < before.generation) {
+    throw new SnapError('damage', `${sidecar.catalogPath}: an older catalog than the sidecar had`, {
+      path: sidecar.catalogPath,
+      hint: 'put back the newest catalog.json; with this one, snapshots would be lost or wrong',
+    });
+  }
+}
+
+/** The store that receives copies, and the one that the mark names. */
+function suspectRecords(hold: Hold, before: State | undefined): SnapshotRecord[] {
+  const newest = newestRecord(hold.catalog);
+  const marked = before?.mark === undefined ? undefined : findByUuid(hold.catalog, before.mark.storeUuid);
+  const suspects = new Set([newest, marked]);
+  return [...suspects].filter((record) => record !== undefined);
+}
+
+/** Repair is a change like any other: this boot's, flushed first, and marked until it is done. */
+async function openForRepair(hold: Hold, before: State | undefined): Promise<void> {
+  const sameBoot = before?.bootId.equals(hold.bootId) ?? false;
+  const { catalog, originStat } = hold;
+  const fresh: State = before ?? {
+    sidecarUuid: catalog.sidecarUuid,
+    bootId: hold.bootId,
+    open: true,
+    generation: catalog.generation,
+    batch: 0,
+    repairs: 0,
+    originSizeBytes: originStat.sizeBytes,
+    originTimeNs: originStat.modifiedNs,
+    mark: unknownMark(true),
+    figureStoreUuid: NIL_UUID,
+    figure: EMPTY_FIGURE,
+  };
+  // Whether the origin's time counts must be the same after an interruption as it was before.
+  const unknown = unknownMark(!hold.timeCounts);
+  const mark = sameBoot ? (before?.mark ?? unknown) : unknown;
+  await hold.replaceState({ ...fresh, open: true, bootId: hold.bootId, mark });
+  await hold.sidecar.flushState();
+}
+
+function repairedState(hold: Hold, before: State | undefined, figures: Map<string, Figure>): State {
+  const newest = newestRecord(hold.catalog);
+  const figure = newest && figures.get(newest.uuid);
+  const { originStat } = hold;
+  return {
+    ...hold.state,
+    generation: hold.catalog.generation,
+    repairs: (before?.repairs ?? 0) + 1,
+    // A time that counted still does: a change from outside must not be hidden by a repair.
+    ...(!hold.timeCounts && { originSizeBytes: originStat.sizeBytes, originTimeNs: originStat.modifiedNs }),
+    mark: undefined,
+    // A store beyond repair keeps the figure that shows it.
+    ...(newest && figure && { figure, figureStoreUuid: newest.uuid }),
+    ...(newest === undefined && { figure: EMPTY_FIGURE, figureStoreUuid: NIL_UUID }),
+  };
+}
+
+/** Gives up what is in flight. Where even that fails, the mark stays, and the next one repairs. */
+export async function giveUp(hold: Hold): Promise<void> {
+  if (hold.stateIfReadable?.mark === undefined) return;
+  try {
+    await repair(hold);
+  } catch (error) {
+    hold.context.warn({
+      message: `${hold.image}: could not be repaired yet; the next command will try again (${String(error)})`,
+    });
+  }
+}

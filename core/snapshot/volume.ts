@@ -1,0 +1,218 @@
+/**
+ * An image with its sidecar, as one command works on it: finds the two, takes the lock around every look and every
+ * change, and gives each a `Hold`. What happens under the lock is for the callers; that it is taken right, that
+ * repair comes first, and that a change from outside is noticed, is here.
+ */
+import * as path from 'node:path';
+import { SnapError } from '../base/errors.ts';
+import { loadXxh64 } from '../base/xxh64.ts';
+import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
+import { Mutex } from '../io/mutex.ts';
+import { acquire, release } from '../io/turnstile.ts';
+import { findSidecar, Sidecar, STATE_FILE } from '../store/sidecar.ts';
+import type { Context } from './context.ts';
+import { Hold, type HoldCache, RepairNeeded } from './hold.ts';
+import { checkLinks, resolveImage } from './origin.ts';
+import { recordOutsideChange } from './outside-change.ts';
+import { checkTogether, giveUp, repair } from './recover.ts';
+import { StoreSet } from './store-set.ts';
+
+/** What a command may do: `look` opens everything for reading, `change` the sidecar for writing, `write` the image too. */
+export type Access = 'look' | 'change' | 'write';
+export type LockKind = 'shared' | 'exclusive';
+
+interface Attached {
+  readonly sidecar: Sidecar;
+  readonly stores: StoreSet;
+  readonly cache: HoldCache;
+}
+
+export class Volume {
+  readonly context: Context;
+  /** As the user gave it: for messages and results. */
+  readonly image: string;
+  readonly imagePath: string;
+  readonly origin: RandomAccessFile;
+  readonly #access: Access;
+  readonly #mutex = new Mutex();
+  #attached: Attached | undefined;
+
+  private constructor(
+    context: Context,
+    image: string,
+    imagePath: string,
+    origin: RandomAccessFile,
+    access: Access,
+  ) {
+    this.context = context;
+    this.image = image;
+    this.imagePath = imagePath;
+    this.origin = origin;
+    this.#access = access;
+  }
+
+  static async open(context: Context, image: string, access: Access): Promise<Volume> {
+    await loadXxh64();
+    const imagePath = await resolveImage(context, image);
+    const origin = await context.host.files.open(imagePath, access === 'write' ? 'update' : 'read');
+    return new Volume(context, image, imagePath, origin, access);
+  }
+
+  /** `look` is given undefined where the image has no sidecar. */
+  shared<T>(look: (hold: Hold | undefined) => Promise<T>): Promise<T> {
+    return this.#locked('shared', (hold) => look(hold));
+  }
+
+  /**
+   * `change` is given undefined where the image has no sidecar; the image itself is locked then. If it fails with
+   * work in flight, that is given up and repaired before the lock is dropped.
+   */
+  exclusive<T>(change: (hold: Hold | undefined) => Promise<T>): Promise<T> {
+    return this.#locked('exclusive', async (hold) => {
+      if (hold === undefined) return change(undefined);
+      if (hold.repairDue) await repair(hold);
+      await ensureActiveCounts(hold);
+      await recordOutsideChange(hold);
+      try {
+        return await change(hold);
+      } catch (error) {
+        await giveUp(hold);
+        throw error;
+      }
+    });
+  }
+
+  /** For what must not run twice at a time beside the lock: one byte of `state`, held while `work` runs. */
+  async withByteLock<T>(offsetBytes: number, work: () => Promise<T>): Promise<T> {
+    await this.shared(async () => undefined);
+    const file = this.#attached?.sidecar.stateFile;
+    if (file === undefined) return work();
+    const { pollLock } = await import('../io/turnstile.ts');
+    await pollLock(this.context.host, file, offsetBytes, 'exclusive', this.#wait());
+    try {
+      return await work();
+    } finally {
+      file.unlock(offsetBytes);
+    }
+  }
+
+  #wait(): { deadlineMs: number; signal: AbortSignal; subject: string } {
+    const { host, waitMs, signal } = this.context;
+    return { deadlineMs: host.monotonicMs() + waitMs, signal, subject: this.image };
+  }
+
+  #locked<T>(kind: LockKind, work: (hold: Hold | undefined) => Promise<T>): Promise<T> {
+    return this.#mutex.run(async () => {
+      const lockFile = await this.#lock(kind);
+      try {
+        const originStat = await this.#checkOrigin();
+        const hold = this.#attached && (await this.#hold(this.#attached, kind, originStat));
+        return await work(hold);
+      } finally {
+        release(lockFile);
+      }
+    });
+  }
+
+  /**
+   * Locks `state`, or the image where there is no sidecar. Either may change hands while we wait: a first snapshot
+   * is taken under a running writer, a sidecar is replaced. So what was locked is compared with what is there now.
+   */
+  async #lock(kind: LockKind): Promise<RandomAccessFile> {
+    const { host } = this.context;
+    const wait = this.#wait();
+    for (;;) {
+      const directory = this.#attached?.sidecar.directory ?? (await findSidecar(host.files, this.imagePath));
+      if (directory === undefined) {
+        await acquire(host, this.origin, this.#access === 'write' ? kind : 'shared', wait);
+        if ((await findSidecar(host.files, this.imagePath)) === undefined) return this.origin;
+        release(this.origin);
+        continue;
+      }
+      this.#attached ??= await this.#attach(directory);
+      const file = this.#attached.sidecar.stateFile;
+      await acquire(host, file, kind, wait);
+      const [held, there] = [await file.stat(), await host.files.stat(path.join(directory, STATE_FILE))];
+      if (there !== undefined && held.inode === there.inode && held.device === there.device) return file;
+      release(file);
+      throw new SnapError('io', `${this.image}: its sidecar was moved or replaced meanwhile`, {
+        path: directory,
+        hint: 'run the command again',
+      });
+    }
+  }
+
+  async #attach(directory: string): Promise<Attached> {
+    const mode = this.#access === 'look' ? 'read' : 'update';
+    const sidecar = await Sidecar.open(this.context.host, directory, mode);
+    return { sidecar, stores: new StoreSet(this.context.host.files, sidecar, mode), cache: {} };
+  }
+
+  /** For the maker of a first sidecar, who holds its lock already. */
+  adopt(sidecar: Sidecar): void {
+    this.#attached = { sidecar, stores: new StoreSet(this.context.host.files, sidecar, 'update'), cache: {} };
+  }
+
+  /** The image that we have open must be the one that its path names: one renamed over it is another image. */
+  async #checkOrigin(): Promise<FileStat> {
+    const held = await this.origin.stat();
+    const there = await this.context.host.files.stat(this.imagePath);
+    if (there === undefined || there.inode !== held.inode || there.device !== held.device) {
+      throw new SnapError('io', `${this.image}: the image was replaced meanwhile`, {
+        path: this.image,
+        hint: 'nothing more was read from or written to either; run the command again',
+      });
+    }
+    checkLinks(this.image, held);
+    return held;
+  }
+
+  async #hold(attached: Attached, kind: LockKind, originStat: FileStat): Promise<Hold> {
+    const { sidecar, stores, cache } = attached;
+    const state = await sidecar.readState();
+    const bootId = await this.context.host.bootId();
+    const stamp = state && `${state.sidecarUuid}/${state.generation}`;
+    let repairDue =
+      state === undefined || state.mark !== undefined || (state.open && !state.bootId.equals(bootId));
+    let catalog = cache.catalog?.catalog;
+    if (repairDue || catalog === undefined || cache.catalog?.stamp !== stamp) {
+      catalog = await sidecar.readCatalog();
+      checkTogether(sidecar, catalog, state);
+      // A catalog ahead of `state` is legal: whoever committed it did not get further.
+      if (state !== undefined && catalog.generation > state.generation) repairDue = true;
+      cache.catalog = repairDue || stamp === undefined ? undefined : { stamp, catalog };
+    }
+    const { context, image, imagePath, origin } = this;
+    return new Hold({
+      context,
+      image,
+      imagePath,
+      kind,
+      origin,
+      originStat,
+      sidecar,
+      stores,
+      cache,
+      bootId,
+      state,
+      catalog,
+      repairDue,
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#attached?.stores.close();
+    await this.#attached?.sidecar.close();
+    await this.origin.close();
+  }
+}
+
+/** A bitmap that does not count is repaired; a store that is beyond that is told by whoever needs it. */
+async function ensureActiveCounts(hold: Hold): Promise<void> {
+  try {
+    await hold.active();
+  } catch (error) {
+    if (error instanceof RepairNeeded) await repair(hold);
+    else if (!(error instanceof SnapError)) throw error;
+  }
+}

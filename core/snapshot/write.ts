@@ -1,0 +1,232 @@
+/**
+ * Writing into the image: input is gathered without the lock, since it may be slow in coming, and goes through
+ * copy-on-write a batch at a time.
+ */
+import { hasCode, SnapError } from '../base/errors.ts';
+import { findByUuid, isAlive } from '../store/catalog.ts';
+import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
+import type { ByteSource } from '../stream/bytes.ts';
+import { settle } from './closing.ts';
+import type { Context } from './context.ts';
+import { type BatchResult, bytesBefore, CowWriter, type Extent } from './cow-writer.ts';
+import type { Hold } from './hold.ts';
+import { readOrigin } from './origin.ts';
+import { Volume } from './volume.ts';
+
+/** Input for one commit: enough that a flush is worth it, little enough that nobody waits long for the lock. */
+const BATCH_BYTES = 8 << 20;
+
+export interface WriteOptions {
+  readonly offsetBytes: number;
+  /** Let the image grow; a gap before the offset reads as zeros. */
+  readonly extend: boolean;
+  /** Write only what differs from the image, cluster by cluster. */
+  readonly delta: boolean;
+  /** Flush the origin at the end. Stores are always flushed. */
+  readonly sync: boolean;
+}
+
+export interface WriteSummary {
+  readonly image: string;
+  readonly offsetBytes: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly clustersCopied: number;
+  readonly bytesCopied: number;
+  /** The snapshot that received the copies, if any did and it is still trusted. */
+  readonly snapshot: string | undefined;
+  readonly seconds: number;
+}
+
+export interface WriteResult {
+  readonly summary: WriteSummary;
+  /** Why it ended early; what the summary says was done all the same. */
+  readonly failure: SnapError | undefined;
+}
+
+/** An endless source of zeros, cut at `sizeBytes`. */
+export function zeroSource(sizeBytes: number): ByteSource {
+  let leftBytes = sizeBytes;
+  return {
+    async read(target) {
+      const bytes = Math.min(leftBytes, target.length);
+      target.fill(0, 0, bytes);
+      leftBytes -= bytes;
+      return bytes;
+    },
+  };
+}
+
+class ImageWriter {
+  readonly #volume: Volume;
+  readonly #options: WriteOptions;
+  readonly #source: ByteSource;
+  readonly #cow = new CowWriter();
+  #bytesRead = 0;
+  #bytesWritten = 0;
+  #clustersCopied = 0;
+  #bytesCopied = 0;
+  #snapshot: string | undefined;
+
+  constructor(volume: Volume, options: WriteOptions, source: ByteSource) {
+    this.#volume = volume;
+    this.#options = options;
+    this.#source = source;
+  }
+
+  /** Fills `target` as far as the input goes. */
+  async #gather(target: Buffer): Promise<number> {
+    let filled = 0;
+    while (filled < target.length) {
+      this.#checkInterrupted();
+      const got = await this.#source.read(target.subarray(filled));
+      if (got === 0) break;
+      filled += got;
+    }
+    return filled;
+  }
+
+  #checkInterrupted(): void {
+    if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
+  }
+
+  /** @throws the reason for ending early; the counts stand */
+  async run(totalBytes: number | undefined): Promise<void> {
+    const { image, context } = this.#volume;
+    const { offsetBytes, extend } = this.#options;
+    const { sizeBytes } = await this.#volume.origin.stat();
+    if (offsetBytes > sizeBytes && !extend) {
+      throw new SnapError(
+        'io',
+        `${image}: offset ${offsetBytes} is past the end at ${sizeBytes}; nothing was written`,
+        {
+          path: image,
+          offsetBytes,
+          hint: 'let the image grow with --extend',
+        },
+      );
+    }
+    const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
+    const buffer = Buffer.allocUnsafeSlow(BATCH_BYTES);
+    let atBytes = offsetBytes;
+    while (atBytes < endBytes) {
+      // Ends where a cluster of any size ends, so that none is taken twice.
+      const room = Math.min(BATCH_BYTES - (atBytes % BATCH_BYTES), endBytes - atBytes);
+      const got = await this.#gather(buffer.subarray(0, room));
+      if (got === 0) return;
+      this.#bytesRead += got;
+      await this.#volume.exclusive((hold) =>
+        this.#apply(hold, { offsetBytes: atBytes, data: buffer.subarray(0, got) }),
+      );
+      atBytes += got;
+      context.progress(this.#bytesRead, totalBytes);
+      if (got < room) return;
+    }
+    // Whether there is more can only be seen by asking for a byte of it.
+    if ((await this.#gather(buffer.subarray(0, 1))) === 0) return;
+    throw new SnapError(
+      'io',
+      `${image}: the input is longer than the image: ${this.#bytesWritten} bytes written up to its end, the rest refused`,
+      { path: image, offsetBytes: sizeBytes, hint: 'let the image grow with --extend' },
+    );
+  }
+
+  async #apply(hold: Hold | undefined, extent: Extent): Promise<void> {
+    const { sizeBytes } = await this.#volume.origin.stat();
+    if (!this.#options.extend && extent.offsetBytes + extent.data.length > sizeBytes) {
+      throw new SnapError('io', `${this.#volume.image}: became shorter while it was written to`, {
+        path: this.#volume.image,
+        offsetBytes: sizeBytes,
+      });
+    }
+    const extents = this.#options.delta ? await this.#differing(hold, extent, sizeBytes) : [extent];
+    if (extents.length === 0) return;
+    try {
+      if (hold === undefined) await this.#writePlainly(extents);
+      else this.#count(hold, await this.#cow.apply(hold, extents));
+      this.#bytesWritten += extents.reduce((sum, { data }) => sum + data.length, 0);
+    } catch (error) {
+      this.#bytesWritten += bytesBefore(error, this.#volume.origin.path, extents);
+      throw error;
+    }
+  }
+
+  async #writePlainly(extents: readonly Extent[]): Promise<void> {
+    for (const { offsetBytes, data } of extents) await this.#volume.origin.write(data, offsetBytes);
+  }
+
+  /** The parts of `extent` that differ from the image, cluster by cluster; what lies past its end differs. */
+  async #differing(hold: Hold | undefined, extent: Extent, sizeBytes: number): Promise<Extent[]> {
+    const clusterSizeBytes = hold?.catalog.clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES;
+    const { offsetBytes, data } = extent;
+    const present = Buffer.allocUnsafe(Math.max(0, Math.min(data.length, sizeBytes - offsetBytes)));
+    await readOrigin(this.#volume.origin, present, offsetBytes);
+    const extents: Extent[] = [];
+    for (let at = 0; at < data.length; ) {
+      const end = Math.min(data.length, at + clusterSizeBytes - ((offsetBytes + at) % clusterSizeBytes));
+      const piece = data.subarray(at, end);
+      if (!present.subarray(at, end).equals(piece)) {
+        const last = extents.at(-1);
+        const adjoins = last !== undefined && last.offsetBytes + last.data.length === offsetBytes + at;
+        if (adjoins)
+          extents[extents.length - 1] = { ...last, data: data.subarray(last.offsetBytes - offsetBytes, end) };
+        else extents.push({ offsetBytes: offsetBytes + at, data: piece });
+      }
+      at = end;
+    }
+    return extents;
+  }
+
+  #count(hold: Hold, result: BatchResult): void {
+    this.#clustersCopied += result.clustersCopied;
+    this.#bytesCopied += result.bytesCopied;
+    const uuid = result.storeUuid;
+    if (uuid === undefined) return;
+    const record = findByUuid(hold.catalog, uuid);
+    const readable = record !== undefined && isAlive(record) && !record.hidden;
+    this.#snapshot = readable ? `${this.#volume.image}@${record.name}` : undefined;
+  }
+
+  summary(seconds: number): WriteSummary {
+    return {
+      image: this.#volume.image,
+      offsetBytes: this.#options.offsetBytes,
+      bytesRead: this.#bytesRead,
+      bytesWritten: this.#bytesWritten,
+      clustersCopied: this.#clustersCopied,
+      bytesCopied: this.#bytesCopied,
+      snapshot: this.#snapshot,
+      seconds,
+    };
+  }
+}
+
+/**
+ * Writes the source into the image. An error that came before anything could be written is thrown; one that came
+ * later stands in the result beside what was done.
+ */
+export async function writeImage(
+  context: Context,
+  image: string,
+  options: WriteOptions,
+  source: ByteSource,
+  totalBytes?: number,
+): Promise<WriteResult> {
+  const { host } = context;
+  const startMs = host.monotonicMs();
+  const volume = await Volume.open(context, image, 'write');
+  const writer = new ImageWriter(volume, options, source);
+  let failure: SnapError | undefined;
+  try {
+    try {
+      await writer.run(totalBytes);
+    } catch (error) {
+      if (!(error instanceof SnapError)) throw error;
+      failure = error;
+    }
+    if (options.sync && !hasCode(failure, 'interrupted')) await settle(volume);
+    return { summary: writer.summary((host.monotonicMs() - startMs) / 1000), failure };
+  } finally {
+    await volume.close();
+  }
+}

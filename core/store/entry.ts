@@ -1,0 +1,66 @@
+/**
+ * An entry of the indirect table (dm-snapshot: an exception): where the old content of one cluster stands, its
+ * hash, and which batch wrote it. A check over all of that with the cluster's index and the store's UUID makes
+ * the entry prove itself, and the hash proves the slot: neither can be taken for another's, nor be half-written
+ * and believed (invariant 3).
+ */
+import { readSafeU64, writeU64 } from '../base/bytes.ts';
+import { uuidBytes } from '../base/uuid.ts';
+import { xxh64 } from '../base/xxh64.ts';
+import { ENTRY, ENTRY_FLAG, MAX_SEQUENCE } from './layout.ts';
+
+export interface Entry {
+  /** Where the content stands, counted in clusters from the data region; -1 for a zero cluster, which has none. */
+  readonly slotIndex: number;
+  readonly handedOver: boolean;
+  /** XXH64 of the cluster's bytes, a short last cluster's only as far as it goes. */
+  readonly hash: bigint;
+  readonly batch: number;
+}
+
+const F = ENTRY.fields;
+const KNOWN_FLAGS = ENTRY_FLAG.present | ENTRY_FLAG.zero | ENTRY_FLAG.handedOver;
+
+export class EntryCodec {
+  // The check covers the entry up to its check field, the cluster's index, and the store's UUID.
+  readonly #covered = Buffer.alloc(F.check.at + 8 + 16);
+
+  constructor(storeUuid: string) {
+    uuidBytes(storeUuid).copy(this.#covered, F.check.at + 8);
+  }
+
+  #check(bytes: Buffer, offsetBytes: number, clusterIndex: number): bigint {
+    bytes.copy(this.#covered, 0, offsetBytes, offsetBytes + F.check.at);
+    writeU64(this.#covered, clusterIndex, F.check.at);
+    return xxh64(this.#covered);
+  }
+
+  encode(entry: Entry, clusterIndex: number, bytes: Buffer, offsetBytes: number): void {
+    const zero = entry.slotIndex < 0;
+    bytes.writeUIntLE(zero ? 0 : entry.slotIndex, offsetBytes + F.slot.at, F.slot.bytes);
+    bytes[offsetBytes + F.reserved.at] = 0;
+    bytes[offsetBytes + F.flags.at] =
+      ENTRY_FLAG.present | (zero ? ENTRY_FLAG.zero : 0) | (entry.handedOver ? ENTRY_FLAG.handedOver : 0);
+    bytes.writeBigUInt64LE(entry.hash, offsetBytes + F.hash.at);
+    writeU64(bytes, entry.batch, offsetBytes + F.batch.at);
+    bytes.writeBigUInt64LE(this.#check(bytes, offsetBytes, clusterIndex), offsetBytes + F.check.at);
+  }
+
+  /** The entry, or undefined where the bytes do not prove themselves to be this cluster's in this store. */
+  decode(bytes: Buffer, offsetBytes: number, clusterIndex: number): Entry | undefined {
+    if (bytes.readBigUInt64LE(offsetBytes + F.check.at) !== this.#check(bytes, offsetBytes, clusterIndex)) {
+      return undefined;
+    }
+    const flags = bytes[offsetBytes + F.flags.at] ?? 0;
+    const batch = readSafeU64(bytes, offsetBytes + F.batch.at);
+    if ((flags & ENTRY_FLAG.present) === 0 || (flags & ~KNOWN_FLAGS) !== 0) return undefined;
+    if (batch === undefined || batch === 0 || batch > MAX_SEQUENCE) return undefined;
+    const slot = bytes.readUIntLE(offsetBytes + F.slot.at, F.slot.bytes);
+    return {
+      slotIndex: (flags & ENTRY_FLAG.zero) === 0 ? slot : -1,
+      handedOver: (flags & ENTRY_FLAG.handedOver) !== 0,
+      hash: bytes.readBigUInt64LE(offsetBytes + F.hash.at),
+      batch,
+    };
+  }
+}

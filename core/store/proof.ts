@@ -1,0 +1,182 @@
+/**
+ * What a store may be believed (invariant 3). Two ways: the bitmap counts (it comes to the newest flush record's
+ * figure, and that record is the one it must be), or the table is gone through entry by entry.
+ *
+ * `assess` is the first half of repair, and all of it for those who only look: it changes nothing.
+ */
+import { SetSum } from '../base/bitmap.ts';
+import { isZero } from '../base/bytes.ts';
+import { SnapError } from '../base/errors.ts';
+import { Xxh64Digest } from '../base/xxh64.ts';
+import { CopiedBitmap } from './copied-bitmap.ts';
+import type { Entry } from './entry.ts';
+import { type Figure, figureOf, laterFigure, sameFigure } from './figure.ts';
+import type { FlushRecord } from './flush-record.ts';
+import { clusterCount, clusterLengthBytes, ENTRY, PAGE_BYTES } from './layout.ts';
+import type { StoreFile } from './store-file.ts';
+
+const TABLE_WINDOW_BYTES = 1 << 20;
+const SLOT_PIECE_BYTES = 1 << 20;
+/** Far more than a batch has: what a crash can leave unproven is bounded by one. */
+const MAX_UNPROVEN_COUNT = 1 << 20;
+
+function damaged(store: StoreFile, what: string): SnapError {
+  return new SnapError('damage', `${store.path}: ${what}`, {
+    path: store.path,
+    hint: 'see what is still whole with snap-verify; restore the file from a backup of the sidecar where there is one',
+  });
+}
+
+/**
+ * The newest flush record, if it can be what it should: not older than the figure that `state` or the catalog keeps
+ * of this store. An older copy of the file, put back, is found out here.
+ * @throws `damage`
+ */
+export async function trustedRecord(store: StoreFile, atLeast: Figure | undefined): Promise<FlushRecord> {
+  const record = await store.readRecord();
+  if (record === undefined) throw damaged(store, 'both flush records are damaged');
+  if (atLeast !== undefined) {
+    const older = record.made.batch < atLeast.batch || record.made.count < atLeast.count;
+    const other = record.made.batch === atLeast.batch && !sameFigure(record.made, atLeast);
+    if (older || other) throw damaged(store, 'this is an older state of the store than the sidecar knows of');
+  }
+  return record;
+}
+
+export interface Suspicion {
+  /** What is known to have been flushed, beside the store's own record. */
+  readonly atLeast: Figure | undefined;
+  /** A batch of this boot that did not end: its entries without a bit were never relied on. */
+  readonly unfinishedBatch: number | undefined;
+}
+
+export interface Assessment {
+  readonly bitmap: CopiedBitmap;
+  /** Entries to be cleared: never relied on, or not whole. */
+  readonly unproven: readonly number[];
+  readonly record: FlushRecord;
+  readonly newestBatch: number;
+  readonly ownSlotCount: number;
+  readonly zeroCount: number;
+}
+
+/** Whether the slot of an entry holds what the entry says. */
+export async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry): Promise<boolean> {
+  const lengthBytes = clusterLengthBytes(store.identity, clusterIndex);
+  if (entry.slotIndex < 0) return true;
+  const content = Buffer.allocUnsafe(lengthBytes);
+  const got = await store.readSlots(content, entry.slotIndex);
+  if (got < lengthBytes) return false;
+  const digest = new Xxh64Digest();
+  for (let at = 0; at < lengthBytes; at += SLOT_PIECE_BYTES) {
+    digest.update(content.subarray(at, Math.min(at + SLOT_PIECE_BYTES, lengthBytes)));
+  }
+  return digest.value() === entry.hash;
+}
+
+/**
+ * Goes through the whole table and says which entries count. Entries up to the known-flushed figure must prove
+ * themselves and come to it, or the store is damaged; later ones count only if their slot proves them too.
+ * @throws `damage`
+ */
+export async function assess(store: StoreFile, suspicion: Suspicion): Promise<Assessment> {
+  const record = await store.readRecord();
+  if (record === undefined) throw damaged(store, 'both flush records are damaged');
+  const known = laterFigure(record.known, suspicion.atLeast);
+  const oldBits = Buffer.alloc(store.regions.bitmapSizeBytes);
+  await store.readBits(oldBits, 0);
+  const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
+  const unproven: number[] = [];
+  const flushed = new SetSum();
+  let newestBatch = Math.max(known.batch, record.made.batch);
+  let ownSlotCount = 0;
+  let zeroCount = 0;
+  for await (const { clusterIndex, entry } of tableEntries(store)) {
+    if (entry === undefined) {
+      unproven.push(clusterIndex);
+      if (unproven.length > MAX_UNPROVEN_COUNT) throw damaged(store, 'its indirect table is overwritten');
+      continue;
+    }
+    newestBatch = Math.max(newestBatch, entry.batch);
+    if (entry.batch <= known.batch) {
+      flushed.add(clusterIndex);
+    } else if (entry.batch === suspicion.unfinishedBatch) {
+      if (((oldBits[clusterIndex >>> 3] ?? 0) & (1 << (clusterIndex & 7))) === 0) {
+        unproven.push(clusterIndex);
+        continue;
+      }
+    } else if (!(await slotProves(store, clusterIndex, entry))) {
+      unproven.push(clusterIndex);
+      continue;
+    }
+    bitmap.add(clusterIndex);
+    if (entry.slotIndex < 0) zeroCount += 1;
+    else if (!entry.handedOver) ownSlotCount += 1;
+  }
+  if (!flushed.equals(known)) {
+    throw damaged(
+      store,
+      `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
+    );
+  }
+  return { bitmap, unproven, record, newestBatch, ownSlotCount, zeroCount };
+}
+
+/** Every place of the table that is not all zero, with its entry where that proves itself. */
+export async function* tableEntries(
+  store: StoreFile,
+): AsyncGenerator<{ readonly clusterIndex: number; readonly entry: Entry | undefined }> {
+  const count = clusterCount(store.identity);
+  const perWindow = TABLE_WINDOW_BYTES / ENTRY.sizeBytes;
+  const window = Buffer.allocUnsafe(TABLE_WINDOW_BYTES);
+  for (let first = 0; first < count; first += perWindow) {
+    const table = window.subarray(0, Math.min(perWindow, count - first) * ENTRY.sizeBytes);
+    await store.readTable(table, first);
+    if (isZero(table)) continue;
+    for (let at = 0; at < table.length; at += ENTRY.sizeBytes) {
+      if (isZero(table.subarray(at, at + ENTRY.sizeBytes))) continue;
+      const clusterIndex = first + at / ENTRY.sizeBytes;
+      yield { clusterIndex, entry: store.entries.decode(table, at, clusterIndex) };
+    }
+  }
+}
+
+/**
+ * The second half of repair: makes the store say on disk what `assessment` found, durably. Can be interrupted and
+ * repeated. The newest record is rewritten first because a failed flush may have dropped it from the disk's view
+ * though it is still read from memory.
+ */
+export async function repairStore(store: StoreFile, assessment: Assessment, batch: number): Promise<Figure> {
+  const { bitmap, record } = assessment;
+  const nothing = Buffer.alloc(ENTRY.sizeBytes);
+  for (const clusterIndex of assessment.unproven) await store.writeTable(nothing, clusterIndex);
+  await writeWholeBitmap(store, bitmap);
+  await store.writeRecord(record);
+  await store.flush();
+  const made = figureOf(bitmap.sum, batch);
+  await store.writeRecord({
+    sequence: record.sequence + 1,
+    known: made,
+    made,
+    ownSlotCount: assessment.ownSlotCount,
+    zeroCount: assessment.zeroCount,
+  });
+  await store.flush();
+  return made;
+}
+
+/**
+ * Every piece is written, the same ones too, so that what a failed flush dropped is written again; but for pieces
+ * that are all zero and read as zero: they would take space on a disk that may be full, and should they be wrong
+ * after all, the bitmap does not come to its figure.
+ */
+async function writeWholeBitmap(store: StoreFile, bitmap: CopiedBitmap): Promise<void> {
+  const onDisk = Buffer.alloc(PAGE_BYTES);
+  for (let start = 0; start < bitmap.bits.length; start += PAGE_BYTES) {
+    const piece = bitmap.bits.subarray(start, start + PAGE_BYTES);
+    const there = onDisk.subarray(0, piece.length);
+    await store.readBits(there, start);
+    if (isZero(piece) && isZero(there)) continue;
+    await store.writeBits(piece, start);
+  }
+}

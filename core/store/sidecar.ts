@@ -1,0 +1,194 @@
+/**
+ * The sidecar: the directory beside the image that holds all there is to know about its snapshots.
+ *
+ *   disk.img.snap/catalog.json   which snapshots exist
+ *   disk.img.snap/state          what is current; locks are taken on it
+ *   disk.img.snap/reserve        space kept so that a catalog can still be committed on a full disk
+ *   disk.img.snap/NAME-UUID8.cow a store each
+ *
+ * This file finds, opens and replaces those; what they mean is for the layers above.
+ */
+import * as path from 'node:path';
+import { SnapError } from '../base/errors.ts';
+import { replaceFile } from '../io/atomic-replace.ts';
+import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
+import type { Host } from '../io/host.ts';
+import { type Catalog, MAX_CATALOG_BYTES, type SnapshotRecord } from './catalog.ts';
+import { decodeCatalog, encodeCatalog } from './catalog-codec.ts';
+import { PAGE_BYTES, STATE } from './layout.ts';
+import { decodeState, encodeState, type State } from './state.ts';
+import type { StoreIdentity } from './store-header.ts';
+
+export const CATALOG_FILE = 'catalog.json';
+export const STATE_FILE = 'state';
+export const RESERVE_FILE = 'reserve';
+export const STORE_SUFFIX = '.cow';
+
+/** Where the sidecar of an image stands. The image's path has no symbolic link in it any more. */
+export function sidecarPath(imagePath: string): string {
+  return `${imagePath}.snap`;
+}
+
+/**
+ * The sidecar's real directory, or undefined only where there cleanly is none.
+ * @throws `not-found` for a link that leads nowhere; `refused` for what is no sidecar; `damage` for half of one
+ */
+export async function findSidecar(files: FileSystem, imagePath: string): Promise<string | undefined> {
+  const linkPath = sidecarPath(imagePath);
+  if ((await files.linkStat(linkPath)) === undefined) return undefined;
+  const stat = await files.stat(linkPath);
+  if (stat === undefined) {
+    throw new SnapError('not-found', `${linkPath}: the sidecar is a symbolic link that leads nowhere`, {
+      path: linkPath,
+      hint: 'mount the disk it leads to, or put the sidecar back',
+    });
+  }
+  if (stat.kind !== 'directory') {
+    throw new SnapError('refused', `${linkPath}: stands where the sidecar belongs and is no directory`, {
+      path: linkPath,
+      hint: 'move it away',
+    });
+  }
+  const directory = await files.realPath(linkPath);
+  const names = await files.list(directory);
+  if (names.includes(CATALOG_FILE) && names.includes(STATE_FILE)) return directory;
+  if (names.length === 0) {
+    throw new SnapError('refused', `${linkPath}: the sidecar is an empty directory`, {
+      path: linkPath,
+      hint: 'mount or put back what belongs there; remove the directory if the image never had snapshots',
+    });
+  }
+  const missing = names.includes(CATALOG_FILE) ? STATE_FILE : CATALOG_FILE;
+  throw new SnapError('damage', `${linkPath}: the sidecar has no ${missing}`, {
+    path: path.join(linkPath, missing),
+    hint: 'restore the whole sidecar from a backup; the image itself is as it was last written',
+  });
+}
+
+export class Sidecar {
+  readonly directory: string;
+  readonly stateFile: RandomAccessFile;
+  readonly #host: Host;
+
+  constructor(host: Host, directory: string, stateFile: RandomAccessFile) {
+    this.#host = host;
+    this.directory = directory;
+    this.stateFile = stateFile;
+  }
+
+  static async open(host: Host, directory: string, mode: 'read' | 'update'): Promise<Sidecar> {
+    const stateFile = await host.files.open(path.join(directory, STATE_FILE), mode);
+    return new Sidecar(host, directory, stateFile);
+  }
+
+  get catalogPath(): string {
+    return path.join(this.directory, CATALOG_FILE);
+  }
+
+  get #reservePath(): string {
+    return path.join(this.directory, RESERVE_FILE);
+  }
+
+  async readState(): Promise<State | undefined> {
+    const bytes = Buffer.alloc(STATE.sizeBytes);
+    const got = await this.stateFile.read(bytes, 0);
+    return decodeState(bytes.subarray(0, got), this.stateFile.path);
+  }
+
+  async writeState(state: State): Promise<void> {
+    await this.stateFile.write(encodeState(state), 0);
+  }
+
+  async flushState(): Promise<void> {
+    await this.stateFile.syncData();
+  }
+
+  /** @throws `damage`, `newer-version` */
+  async readCatalog(): Promise<Catalog> {
+    const file = await this.#host.files.open(this.catalogPath, 'read');
+    try {
+      const { sizeBytes } = await file.stat();
+      // One byte more than ours ever have is enough to be refused.
+      const bytes = Buffer.alloc(Math.min(sizeBytes, MAX_CATALOG_BYTES + 1));
+      const got = await file.read(bytes, 0);
+      return decodeCatalog(bytes.subarray(0, got), this.catalogPath);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Replaces the catalog, durably. On a full disk the reserve is given up for it. */
+  async replaceCatalog(catalog: Catalog): Promise<void> {
+    const { files } = this.#host;
+    const bytes = encodeCatalog(catalog);
+    if (bytes.length > MAX_CATALOG_BYTES) {
+      throw new SnapError('refused', `${this.catalogPath}: the catalog would be larger than 16 MiB`, {
+        path: this.catalogPath,
+        hint: 'remove snapshots with snap-gc first',
+      });
+    }
+    const { mode } = await this.stateFile.stat();
+    try {
+      await replaceFile(files, this.catalogPath, bytes, mode);
+    } catch (error) {
+      if (!(error instanceof SnapError) || error.code !== 'no-space') throw error;
+      if ((await files.linkStat(this.#reservePath)) === undefined) throw error;
+      await files.remove(this.#reservePath);
+      await replaceFile(files, this.catalogPath, bytes, mode);
+      return;
+    }
+    await this.keepReserve(bytes.length);
+  }
+
+  /** Sees to it that the reserve is at least twice the catalog's size; a full disk is no error here. */
+  async keepReserve(catalogSizeBytes: number): Promise<void> {
+    const { files } = this.#host;
+    const wantedBytes = 2 * Math.ceil(catalogSizeBytes / PAGE_BYTES) * PAGE_BYTES;
+    const stat = await files.linkStat(this.#reservePath);
+    if (stat !== undefined && stat.kind === 'file' && stat.sizeBytes >= wantedBytes) return;
+    try {
+      if (stat !== undefined) await files.remove(this.#reservePath);
+      const file = await files.open(this.#reservePath, 'create', 0o600);
+      try {
+        // Random, so that no file system compresses it away; twice what is needed now, so that it is not remade often.
+        await file.write(this.#host.randomBytes(2 * wantedBytes), 0);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      if (!(error instanceof SnapError) || error.code !== 'no-space') throw error;
+    }
+  }
+
+  /** fsync of the catalog, of the sidecar's directory and of its parent: whatever was committed is durable. */
+  async syncNames(): Promise<void> {
+    const { files } = this.#host;
+    const file = await files.open(this.catalogPath, 'read');
+    try {
+      await file.syncAll();
+    } finally {
+      await file.close();
+    }
+    await files.syncDirectory(this.directory);
+    await files.syncDirectory(path.dirname(this.directory));
+  }
+
+  storePath(record: SnapshotRecord): string {
+    return path.resolve(this.directory, record.storePath);
+  }
+
+  close(): Promise<void> {
+    return this.stateFile.close();
+  }
+}
+
+/** What the header of a snapshot's store must say. */
+export function storeIdentity(catalog: Catalog, record: SnapshotRecord): StoreIdentity {
+  return {
+    sidecarUuid: catalog.sidecarUuid,
+    storeUuid: record.uuid,
+    snapshotNumber: record.number,
+    sizeBytes: record.sizeBytes,
+    clusterSizeBytes: catalog.clusterSizeBytes,
+  };
+}

@@ -1,0 +1,190 @@
+/**
+ * A store on disk: what can be read from and written to one. It knows where things stand and that a file may be
+ * shorter than it should be; what to believe of them is for `proof.ts`, and when to write what is for
+ * `snapshot/`.
+ *
+ * A reader's way to the old content of a cluster: its bit in the copied bitmap (if the bitmap counts), its entry in
+ * the indirect table (if it proves itself), its slot (if it has the entry's hash). Slots are only ever appended: the
+ * next one follows from the file's end, since a count in a header could be older than the data.
+ */
+import { SnapError } from '../base/errors.ts';
+import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
+import { EntryCodec } from './entry.ts';
+import {
+  decodeFlushRecord,
+  encodeFlushRecord,
+  FIRST_RECORD,
+  type FlushRecord,
+  recordOffsetBytes,
+} from './flush-record.ts';
+import { ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
+import { decodeStoreHeader, encodeStoreHeader, type StoreIdentity } from './store-header.ts';
+
+export class StoreFile {
+  readonly path: string;
+  readonly identity: StoreIdentity;
+  readonly regions: Regions;
+  readonly entries: EntryCodec;
+  readonly #file: RandomAccessFile;
+
+  constructor(file: RandomAccessFile, identity: StoreIdentity) {
+    this.#file = file;
+    this.path = file.path;
+    this.identity = identity;
+    this.regions = regions(identity);
+    this.entries = new EntryCodec(identity.storeUuid);
+  }
+
+  /** Makes an empty store, durable but for its directory entry. Sparse: tables take no space until they are used. */
+  static async create(
+    files: FileSystem,
+    path: string,
+    identity: StoreIdentity,
+    permissions: number,
+  ): Promise<StoreFile> {
+    const file = await files.open(path, 'create', permissions);
+    try {
+      const store = new StoreFile(file, identity);
+      await file.write(encodeStoreHeader(identity), STORE_HEADER.offsetBytes);
+      await store.writeRecord(FIRST_RECORD);
+      await store.writeRecord({ ...FIRST_RECORD, sequence: FIRST_RECORD.sequence + 1 });
+      await file.truncate(store.regions.dataOffsetBytes);
+      await file.syncAll();
+      return store;
+    } catch (error) {
+      await file.close();
+      await files.remove(path);
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the store that should be `expected`'s.
+   * @throws `not-found`; `damage` where the file is not that store; `newer-version`
+   */
+  static async open(
+    files: FileSystem,
+    path: string,
+    mode: 'read' | 'update',
+    expected: StoreIdentity,
+  ): Promise<StoreFile> {
+    const stat = await files.stat(path);
+    if (stat === undefined) {
+      throw new SnapError('not-found', `${path}: the store is missing`, {
+        path,
+        hint: 'put the file back, or remove the snapshots that need it with snap-gc',
+      });
+    }
+    if (stat.kind !== 'file')
+      throw new SnapError('damage', `${path}: the store is no regular file`, { path });
+    const file = await files.open(path, mode);
+    try {
+      const identity = await readStoreIdentity(file);
+      const same =
+        identity.sidecarUuid === expected.sidecarUuid &&
+        identity.storeUuid === expected.storeUuid &&
+        identity.snapshotNumber === expected.snapshotNumber &&
+        identity.sizeBytes === expected.sizeBytes &&
+        identity.clusterSizeBytes === expected.clusterSizeBytes;
+      if (!same) {
+        throw new SnapError('damage', `${path}: this is the store of another snapshot`, {
+          path,
+          hint: 'put the right file back',
+        });
+      }
+      return new StoreFile(file, identity);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async #readWhole(target: Buffer, offsetBytes: number, what: string): Promise<void> {
+    const got = await this.#file.read(target, offsetBytes);
+    if (got < target.length) {
+      throw new SnapError('damage', `${this.path}: the file ends at ${offsetBytes + got}, inside ${what}`, {
+        path: this.path,
+        offsetBytes: offsetBytes + got,
+      });
+    }
+  }
+
+  /** The newest flush record whose check holds, or undefined where neither does. */
+  async readRecord(): Promise<FlushRecord | undefined> {
+    let newest: FlushRecord | undefined;
+    for (const offsetBytes of FLUSH_RECORD.offsetsBytes) {
+      const bytes = Buffer.alloc(FLUSH_RECORD.sizeBytes);
+      await this.#readWhole(bytes, offsetBytes, 'the flush records');
+      const record = decodeFlushRecord(bytes, this.identity.storeUuid);
+      if (record && (newest === undefined || record.sequence > newest.sequence)) newest = record;
+    }
+    return newest;
+  }
+
+  async writeRecord(record: FlushRecord): Promise<void> {
+    const bytes = encodeFlushRecord(record, this.identity.storeUuid);
+    await this.#file.write(bytes, recordOffsetBytes(record.sequence));
+  }
+
+  async readBits(target: Buffer, firstByte: number): Promise<void> {
+    await this.#readWhole(target, this.regions.bitmapOffsetBytes + firstByte, 'the copied bitmap');
+  }
+
+  async writeBits(bits: Buffer, firstByte: number): Promise<void> {
+    await this.#file.write(bits, this.regions.bitmapOffsetBytes + firstByte);
+  }
+
+  /** Fills `target` with the entries from `firstCluster` on. */
+  async readTable(target: Buffer, firstCluster: number): Promise<void> {
+    await this.#readWhole(
+      target,
+      this.regions.tableOffsetBytes + firstCluster * ENTRY.sizeBytes,
+      'the indirect table',
+    );
+  }
+
+  async writeTable(entries: Buffer, firstCluster: number): Promise<void> {
+    await this.#file.write(entries, this.regions.tableOffsetBytes + firstCluster * ENTRY.sizeBytes);
+  }
+
+  /** The first slot that no byte of the file reaches into. */
+  async nextSlot(): Promise<number> {
+    const { sizeBytes } = await this.#file.stat();
+    const dataBytes = Math.max(0, sizeBytes - this.regions.dataOffsetBytes);
+    return Math.ceil(dataBytes / this.identity.clusterSizeBytes);
+  }
+
+  #slotOffsetBytes(slotIndex: number): number {
+    return this.regions.dataOffsetBytes + slotIndex * this.identity.clusterSizeBytes;
+  }
+
+  /** Reads from slot `slotIndex` on; returns the bytes that were there, which are fewer where the file was cut. */
+  async readSlots(target: Buffer, slotIndex: number): Promise<number> {
+    const offsetBytes = this.#slotOffsetBytes(slotIndex);
+    if (!Number.isSafeInteger(offsetBytes + target.length)) return 0;
+    return this.#file.read(target, offsetBytes);
+  }
+
+  async writeSlots(content: Buffer, slotIndex: number): Promise<void> {
+    await this.#file.write(content, this.#slotOffsetBytes(slotIndex));
+  }
+
+  async flush(): Promise<void> {
+    await this.#file.syncData();
+  }
+
+  stat(): Promise<FileStat> {
+    return this.#file.stat();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+/** Whose store a file is, by its header. @throws as `decodeStoreHeader` */
+export async function readStoreIdentity(file: RandomAccessFile): Promise<StoreIdentity> {
+  const bytes = Buffer.alloc(STORE_HEADER.sizeBytes);
+  const got = await file.read(bytes, STORE_HEADER.offsetBytes);
+  return decodeStoreHeader(bytes.subarray(0, got), file.path);
+}

@@ -1,0 +1,83 @@
+/**
+ * The store's header: whose store it is and how it is laid out. Written once, when the snapshot is made, and
+ * never again. A store is this sidecar's if and only if its header says so (invariant 9).
+ */
+
+import { readSafeU64, writeU64 } from '../base/bytes.ts';
+import { SnapError } from '../base/errors.ts';
+import { uuidBytes, uuidText } from '../base/uuid.ts';
+import { xxh64 } from '../base/xxh64.ts';
+import { clusterCount, FORMAT_VERSION, type Geometry, regions, STORE_HEADER } from './layout.ts';
+
+export interface StoreIdentity extends Geometry {
+  readonly sidecarUuid: string;
+  /** The snapshot's UUID too: a store belongs to one snapshot. */
+  readonly storeUuid: string;
+  readonly snapshotNumber: number;
+}
+
+const F = STORE_HEADER.fields;
+
+export function encodeStoreHeader(identity: StoreIdentity): Buffer {
+  const bytes = Buffer.alloc(STORE_HEADER.sizeBytes);
+  const layout = regions(identity);
+  bytes.write(STORE_HEADER.magicText, F.magic.at, 'latin1');
+  bytes.writeUInt32LE(FORMAT_VERSION, F.version.at);
+  bytes.writeUInt32LE(identity.clusterSizeBytes, F.clusterSizeBytes.at);
+  uuidBytes(identity.sidecarUuid).copy(bytes, F.sidecarUuid.at);
+  uuidBytes(identity.storeUuid).copy(bytes, F.storeUuid.at);
+  writeU64(bytes, identity.snapshotNumber, F.snapshotNumber.at);
+  writeU64(bytes, identity.sizeBytes, F.snapshotSizeBytes.at);
+  writeU64(bytes, clusterCount(identity), F.clusterCount.at);
+  writeU64(bytes, layout.bitmapOffsetBytes, F.bitmapOffsetBytes.at);
+  writeU64(bytes, layout.tableOffsetBytes, F.tableOffsetBytes.at);
+  writeU64(bytes, layout.dataOffsetBytes, F.dataOffsetBytes.at);
+  bytes.writeBigUInt64LE(xxh64(bytes.subarray(0, F.check.at)), F.check.at);
+  return bytes;
+}
+
+function damaged(path: string, what: string): SnapError {
+  return new SnapError('damage', `${path}: ${what}`, {
+    path,
+    offsetBytes: STORE_HEADER.offsetBytes,
+    hint: 'restore the file from a backup of the sidecar, or remove the snapshots that need it with snap-gc',
+  });
+}
+
+/**
+ * Whose store the bytes say it is.
+ * @throws `damage` where they are no header, or not a whole one; `newer-version` where they are a later format's
+ */
+export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
+  if (bytes.length < STORE_HEADER.sizeBytes || bytes.toString('latin1', 0, 8) !== STORE_HEADER.magicText) {
+    throw damaged(path, 'not a store (its header is missing or overwritten)');
+  }
+  if (bytes.readBigUInt64LE(F.check.at) !== xxh64(bytes.subarray(0, F.check.at))) {
+    throw damaged(path, "the store's header does not match its check");
+  }
+  if (
+    bytes.readUInt32LE(F.version.at) > FORMAT_VERSION ||
+    bytes.readUInt32LE(F.incompatibleFeatures.at) !== 0
+  ) {
+    throw new SnapError('newer-version', `${path}: made by a newer imgsnap`, {
+      path,
+      hint: 'use that version',
+    });
+  }
+  const identity = {
+    sidecarUuid: uuidText(bytes.subarray(F.sidecarUuid.at)),
+    storeUuid: uuidText(bytes.subarray(F.storeUuid.at)),
+    snapshotNumber: readSafeU64(bytes, F.snapshotNumber.at),
+    sizeBytes: readSafeU64(bytes, F.snapshotSizeBytes.at),
+    clusterSizeBytes: bytes.readUInt32LE(F.clusterSizeBytes.at),
+  };
+  const { sizeBytes, snapshotNumber } = identity;
+  if (sizeBytes === undefined || snapshotNumber === undefined)
+    throw damaged(path, "the store's header is absurd");
+  const whole = { ...identity, sizeBytes, snapshotNumber };
+  // A header of ours has one form only: whatever else passes the check was forged.
+  if (!encodeStoreHeader(whole).equals(bytes.subarray(0, STORE_HEADER.sizeBytes))) {
+    throw damaged(path, "the store's header contradicts itself");
+  }
+  return whole;
+}

@@ -1,0 +1,121 @@
+/**
+ * Data to a descriptor: standard output, or a pipe or device opened by name. Written by callback `fs.write`,
+ * because Node's streams make a pipe non-blocking and then lose data, and never see a reader that went away.
+ */
+import fs from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { SnapError } from '../base/errors.ts';
+import { errnoOf, systemFailure } from '../io/system-error.ts';
+import type { ByteSink } from './bytes.ts';
+
+const openDescriptor = promisify(fs.open);
+const LONGEST_PAUSE_MS = 50;
+/** A reader that takes nothing for this long is given up; one that blocks the writer, as most do, never is. */
+const STALL_MS = 600_000;
+
+let waitingCalls = 0;
+
+/**
+ * Whether a thread of this process is inside a call that only another process can end: a write into a full pipe,
+ * or opening one that has no reader. `process.exit` would wait for it.
+ */
+export function hasPendingWrite(): boolean {
+  return waitingCalls > 0;
+}
+
+/** The `interrupted` error for a signal that was aborted, with the reason it was given, if that is one of ours. */
+export function interruption(signal: AbortSignal): SnapError {
+  const reason: unknown = signal.reason;
+  if (reason instanceof SnapError) return reason;
+  return new SnapError('interrupted', 'interrupted', { cause: reason });
+}
+
+/** Runs a call that may block its thread for ever; `interrupted` leaves it behind where the signal comes first. */
+export function waitingCall<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(interruption(signal));
+    const stop = () => reject(interruption(signal));
+    signal.addEventListener('abort', stop, { once: true });
+    waitingCalls += 1;
+    const done = () => {
+      waitingCalls -= 1;
+      signal.removeEventListener('abort', stop);
+    };
+    call().finally(done).then(resolve, reject);
+  });
+}
+
+/**
+ * Writes to `fd`, which stays the caller's. `name` is what errors call it. EPIPE is `pipe-closed`; an aborted
+ * signal ends the write with `interrupted` even while the system still holds the chunk.
+ */
+export function createFdSink(
+  fd: number,
+  options: { readonly name: string; readonly signal: AbortSignal; readonly stallMs?: number },
+): ByteSink {
+  const { name, signal, stallMs = STALL_MS } = options;
+  let target = fd;
+
+  /** False where a pipe was handed over non-blocking and stays so: a socket, or another user's pipe. */
+  const makeBlocking = async (): Promise<boolean> => {
+    if (target !== fd || !fs.fstatSync(fd).isFIFO()) return false;
+    const opened = await waitingCall(signal, () => reopen(fd));
+    target = opened ?? fd;
+    return opened !== undefined;
+  };
+
+  return {
+    async write(chunk) {
+      let idleMs = 0;
+      for (let doneBytes = 0; doneBytes < chunk.length; ) {
+        const rest = chunk.subarray(doneBytes);
+        try {
+          doneBytes += await waitingCall(signal, () => writeSome(target, rest));
+          idleMs = 0;
+        } catch (error) {
+          if (errnoOf(error) !== 'EAGAIN') throw sinkFailure(name, error);
+          if (await makeBlocking()) continue;
+          if (idleMs >= stallMs) throw sinkFailure(name, error);
+          const pauseMs = Math.min(idleMs + 1, LONGEST_PAUSE_MS);
+          await pause(pauseMs, signal);
+          idleMs += pauseMs;
+        }
+      }
+    },
+  };
+}
+
+/** The error for what the system answered to a write to `name`. */
+export function sinkFailure(name: string, error: unknown): SnapError {
+  if (errnoOf(error) === 'EPIPE') {
+    return new SnapError('pipe-closed', `the reader of ${name} closed it`, { errno: 'EPIPE', cause: error });
+  }
+  return systemFailure({ verb: 'write to', path: name }, error);
+}
+
+function writeSome(fd: number, bytes: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.write(fd, bytes, 0, bytes.length, null, (error, written) =>
+      error ? reject(error) : resolve(written),
+    );
+  });
+}
+
+/** A descriptor of its own for the same pipe, which blocks; undefined where the system refuses one. */
+async function reopen(fd: number): Promise<number | undefined> {
+  try {
+    return await openDescriptor(`/proc/self/fd/${fd}`, fs.constants.O_WRONLY);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return undefined;
+  }
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(milliseconds, undefined, { signal });
+  } catch (error) {
+    throw signal.aborted ? interruption(signal) : error;
+  }
+}
