@@ -8,7 +8,7 @@ import { SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
 import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { Mutex } from '../io/mutex.ts';
-import { acquire, release } from '../io/turnstile.ts';
+import { acquire, pollLock, release } from '../io/turnstile.ts';
 import { findSidecar, Sidecar, STATE_FILE } from '../store/sidecar.ts';
 import type { Context } from './context.ts';
 import { Hold, type HoldCache, RepairNeeded } from './hold.ts';
@@ -87,7 +87,6 @@ export class Volume {
     await this.shared(async () => undefined);
     const file = this.#attached?.sidecar.stateFile;
     if (file === undefined) return work();
-    const { pollLock } = await import('../io/turnstile.ts');
     await pollLock(this.context.host, file, offsetBytes, 'exclusive', this.#wait());
     try {
       return await work();
@@ -146,11 +145,6 @@ export class Volume {
     const mode = this.#access === 'look' ? 'read' : 'update';
     const sidecar = await Sidecar.open(this.context.host, directory, mode);
     return { sidecar, stores: new StoreSet(this.context.host.files, sidecar, mode), cache: {} };
-  }
-
-  /** For the maker of a first sidecar, who holds its lock already. */
-  adopt(sidecar: Sidecar): void {
-    this.#attached = { sidecar, stores: new StoreSet(this.context.host.files, sidecar, 'update'), cache: {} };
   }
 
   /** The image that we have open must be the one that its path names: one renamed over it is another image. */

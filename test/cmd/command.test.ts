@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { nodeCommand, packagePath, runProcess, runShell, startProcess } from '../support/process.ts';
+import { bundledCommand, packagePath, runProcess, runShell, startProcess } from '../support/process.ts';
 
-const HARNESS = nodeCommand(packagePath('test/support/harness.ts'));
+const HARNESS = bundledCommand('test/support/harness.ts');
 const run = async (...words: string[]) => {
   const { stdout, stderr, status } = await runProcess([...HARNESS, ...words]);
   return { stdout: stdout.toString(), stderr, status };
@@ -52,7 +52,7 @@ test('a bug is told as one; --debug shows where', async () => {
   const endless = await run('nothing');
   assert.match(endless.stderr, /internal error: the command waits/);
   assert.equal(endless.status, 1);
-  assert.match((await run('bug', '--debug')).stderr, /^ {4}at .*harness\.ts/m);
+  assert.match((await run('bug', '--debug')).stderr, /^ {4}at .*command\.cjs/m);
   const { error } = JSON.parse((await run('bug', '--json', '--debug')).stderr);
   assert.equal(error.code, 'io');
   assert.match(error.stack, /^TypeError: this was not meant\n {4}at /);

@@ -7,10 +7,10 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf } from '../../core/io/system-error.ts';
 import { digestOf, patternAt } from '../support/pattern.ts';
-import { nodeCommand, packagePath, runProcess, runShell, startProcess } from '../support/process.ts';
+import { bundledCommand, runProcess, runShell, startProcess } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 
-const HARNESS = nodeCommand(packagePath('test/support/harness.ts'));
+const HARNESS = bundledCommand('test/support/harness.ts');
 const SIZE_BYTES = 3 * 1024 * 1024 + 12;
 const SEND = [...HARNESS, 'send', '-q', `--size=${SIZE_BYTES}`];
 const EXPECTED = digestOf(patternAt(0, SIZE_BYTES));
@@ -89,7 +89,14 @@ test('SIGTERM ends a write that nobody reads', async () => {
   const running = startProcess([...HARNESS, 'send', '--size=64M'], { stdout: 'unread' });
   await running.said('sending');
   running.child.kill('SIGTERM');
-  // By the signal itself where a thread is stuck in the write, by the exit status where the signal happened to
-  // wake that thread: the shell sees the same, and nothing hangs.
+  const { status, signal } = await running.result;
+  // By the signal itself, because a thread is stuck in the write; a shell sees 143 all the same.
+  assert.deepEqual([status, signal], [143, 'SIGTERM']);
+});
+
+test('SIGTERM while a non-blocking reader is waited for ends it in order', async () => {
+  const running = startProcess([...HARNESS, 'send', '--size=64M', '--non-blocking'], { stdout: 'unread' });
+  await running.said('sending');
+  running.child.kill('SIGTERM');
   assert.equal((await running.result).status, 143);
 });

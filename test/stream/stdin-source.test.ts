@@ -6,16 +6,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { digestOf, patternAt } from '../support/pattern.ts';
 import {
-  nodeCommand,
+  bundledCommand,
   type ProcessResult,
-  packagePath,
   runProcess,
   runShell,
   startProcess,
 } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 
-const HARNESS = nodeCommand(packagePath('test/support/harness.ts'));
+const HARNESS = bundledCommand('test/support/harness.ts');
 const RECEIVE = [...HARNESS, 'receive', '--json'];
 const DATA = patternAt(0, 1_234_564);
 
@@ -51,7 +50,7 @@ test('reads a device that is no terminal', async () => {
   assertReceived(await runShell('exec "$@" --size=300000 </dev/zero', RECEIVE), Buffer.alloc(300_000));
 });
 
-test('stops listening, so that the process ends while its input stays open', async () => {
+test('the process ends while its input stays open', async () => {
   const running = startProcess([...RECEIVE, '--size=4'], { stdin: 'four', stdinOpen: true });
   assertReceived(await running.result, Buffer.from('four'));
 });

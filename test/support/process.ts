@@ -1,7 +1,12 @@
 /** Runs commands as real processes: exit codes, signals, pipes and terminals are only true there. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 
 export interface ProcessResult {
   readonly stdout: Buffer;
@@ -40,10 +45,27 @@ const SIGNAL_NUMBERS = new Map<NodeJS.Signals, number>([
   ['SIGTERM', 15],
 ]);
 
-/** The words that run a TypeScript file or a bundle of this package with this Node. */
-export function nodeCommand(file: string): string[] {
-  const loader = file.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];
-  return [process.execPath, ...loader, file];
+/**
+ * The words that run a TypeScript file of this package as the commands run: bundled, by Node alone. tsx would
+ * make standard output non-blocking, which is just what these tests must not have by accident. To be called
+ * outside of tests; the bundle is gone after the last one.
+ */
+export function bundledCommand(path: string): string[] {
+  const directory = mkdtempSync(join(tmpdir(), 'imgsnap-bundle-'));
+  after(() => rmSync(directory, { recursive: true, force: true }));
+  const outfile = join(directory, 'command.cjs');
+  buildSync({
+    entryPoints: [packagePath(path)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    external: ['fs-native-extensions'],
+    logLevel: 'error',
+    logOverride: { 'empty-import-meta': 'silent' },
+  });
+  return [process.execPath, outfile];
 }
 
 /** The path of a file of this package, by its path from the root. */

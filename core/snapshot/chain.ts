@@ -1,0 +1,116 @@
+/**
+ * The chain: the content of a cluster in a snapshot is in the first store, from the snapshot's own to the newest,
+ * that has the cluster, else in the origin. That is why a write costs one copy however many snapshots there are.
+ *
+ * Bitmaps of long chains are read in windows, so that memory does not grow with the image or the chain.
+ */
+import { findBit, getBit } from '../base/bitmap.ts';
+import { SnapError } from '../base/errors.ts';
+import type { SnapshotRecord } from '../store/catalog.ts';
+import { clusterCount } from '../store/layout.ts';
+import type { Hold } from './hold.ts';
+import { FROM_ORIGIN, UNKNOWN_SOURCE } from './run-planner.ts';
+
+const WINDOW_BYTES = 4096;
+const WINDOW_CLUSTERS = WINDOW_BYTES * 8;
+
+interface Window {
+  readonly stamp: string;
+  readonly firstCluster: number;
+  /** What the sealed stores say; the newest is laid over it each time. */
+  readonly sources: Int16Array;
+  readonly broken: SnapError | undefined;
+}
+
+export class Chain {
+  readonly #uuid: string;
+  #window: Window | undefined;
+  /** Why sources are unknown, where some are. */
+  broken: SnapError | undefined;
+
+  constructor(snapshotUuid: string) {
+    this.#uuid = snapshotUuid;
+  }
+
+  /** Sources, as indexes into the catalog's list, of `count` clusters from `firstCluster` on, or of as many as one window has. */
+  async resolve(hold: Hold, firstCluster: number, count: number): Promise<Int16Array> {
+    const { snapshots } = hold.catalog;
+    const own = snapshots.findIndex(({ uuid }) => uuid === this.#uuid);
+    const windowStart = firstCluster - (firstCluster % WINDOW_CLUSTERS);
+    const window = await this.#sealedWindow(hold, own, windowStart);
+    this.broken = window.broken;
+    const at = firstCluster - windowStart;
+    const sources = window.sources.slice(at, Math.min(at + count, WINDOW_CLUSTERS));
+    const newest = snapshots.length - 1;
+    if (window.broken === undefined) await this.#overlayNewest(hold, { sources, firstCluster, newest });
+    return sources;
+  }
+
+  async #overlayNewest(
+    hold: Hold,
+    over: { readonly sources: Int16Array; readonly firstCluster: number; readonly newest: number },
+  ): Promise<void> {
+    const { sources, firstCluster, newest } = over;
+    if (!sources.includes(FROM_ORIGIN)) return;
+    try {
+      const active = await hold.active();
+      if (active === undefined) return;
+      for (let index = 0; index < sources.length; index += 1) {
+        if (sources[index] === FROM_ORIGIN && getBit(active.bitmap.bits, firstCluster + index)) {
+          sources[index] = newest;
+        }
+      }
+    } catch (error) {
+      this.broken = brokenBy(error);
+      sources.forEach((source, index) => {
+        if (source === FROM_ORIGIN) sources[index] = UNKNOWN_SOURCE;
+      });
+    }
+  }
+
+  async #sealedWindow(hold: Hold, own: number, firstCluster: number): Promise<Window> {
+    const stamp = hold.sealedStamp;
+    if (this.#window?.stamp === stamp && this.#window.firstCluster === firstCluster) return this.#window;
+    const { snapshots, clusterSizeBytes } = hold.catalog;
+    const sources = new Int16Array(WINDOW_CLUSTERS).fill(FROM_ORIGIN);
+    const remaining = Buffer.alloc(WINDOW_BYTES, 0xff);
+    const bits = Buffer.alloc(WINDOW_BYTES);
+    let broken: SnapError | undefined;
+    for (let index = own; index < snapshots.length - 1 && broken === undefined; index += 1) {
+      const record = snapshots[index] as SnapshotRecord;
+      const geometry = { sizeBytes: record.sizeBytes, clusterSizeBytes };
+      const inWindow = Math.min(clusterCount(geometry) - firstCluster, WINDOW_CLUSTERS);
+      if (inWindow <= 0) continue;
+      try {
+        await hold.readBits(record, bits.subarray(0, Math.ceil(inWindow / 8)), firstCluster / 8);
+      } catch (error) {
+        broken = brokenBy(error);
+        break;
+      }
+      for (let at = 0; at < Math.ceil(inWindow / 8); at += 1)
+        bits[at] = (bits[at] ?? 0) & (remaining[at] ?? 0);
+      for (
+        let bit = findBit(bits, true, 0, inWindow);
+        bit < inWindow;
+        bit = findBit(bits, true, bit + 1, inWindow)
+      ) {
+        sources[bit] = index;
+        remaining[bit >>> 3] = (remaining[bit >>> 3] ?? 0) & ~(1 << (bit & 7));
+      }
+    }
+    if (broken !== undefined) {
+      sources.forEach((source, index) => {
+        if (source === FROM_ORIGIN) sources[index] = UNKNOWN_SOURCE;
+      });
+    }
+    this.#window = { stamp, firstCluster, sources, broken };
+    return this.#window;
+  }
+}
+
+/** Whatever is wrong with a store of the chain, it is damage to the snapshots that read through it (invariant 3). */
+function brokenBy(error: unknown): SnapError {
+  if (!(error instanceof SnapError)) throw error;
+  if (error.code !== 'not-found') return error;
+  return new SnapError('damage', error.message, { path: error.path, hint: error.hint, cause: error });
+}

@@ -1,0 +1,95 @@
+/**
+ * An image's first sidecar: built aside with its first snapshot in it, and renamed into place when it is whole, so
+ * that nobody ever sees half of one (invariant 6). The caller holds the image's lock; the new `state` is locked from
+ * its first moment. It is built with the mark set, so that whoever finds it after a kill makes its name durable.
+ */
+import * as path from 'node:path';
+import { acquire, release } from '../io/turnstile.ts';
+import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
+import { EMPTY_FIGURE } from '../store/figure.ts';
+import { RESERVE_FILE, Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
+import { encodeState, type State, unknownMark } from '../store/state.ts';
+import { StoreFile } from '../store/store-file.ts';
+import { giveLikeImage, storePermissions } from './store-path.ts';
+import type { Volume } from './volume.ts';
+
+/** What a sidecar is called while it is built: `disk.img.snap.1a2b3c4d.tmp`. */
+export const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{8}\.tmp$/;
+
+export async function buildFirstSidecar(
+  volume: Volume,
+  catalog: Catalog,
+  record: SnapshotRecord,
+): Promise<void> {
+  const { host } = volume.context;
+  const { files } = host;
+  const unflushed = await volume.origin.stat();
+  // The sync point (fss, snap.c): what the origin holds now is on disk before it is called frozen.
+  await volume.origin.syncAll();
+  const finalPath = sidecarPath(volume.imagePath);
+  const buildPath = `${finalPath}.${host.randomBytes(4).toString('hex')}.tmp`;
+  const originStat = await volume.origin.stat();
+  const permissions = storePermissions(originStat);
+  // Who may read the image may look for its snapshots.
+  const directoryPermissions = permissions | ((permissions & 0o444) >> 2);
+  await files.makeDirectory(buildPath, directoryPermissions);
+  const state: State = {
+    sidecarUuid: catalog.sidecarUuid,
+    bootId: await host.bootId(),
+    open: true,
+    generation: catalog.generation,
+    batch: 0,
+    repairs: 0,
+    originSizeBytes: originStat.sizeBytes,
+    originTimeNs: originStat.modifiedNs,
+    mark: unknownMark(false),
+    figureStoreUuid: record.uuid,
+    figure: EMPTY_FIGURE,
+  };
+  let sidecar: Sidecar | undefined;
+  let storePath: string | undefined;
+  try {
+    const stateFile = await files.open(path.join(buildPath, STATE_FILE), 'create', permissions);
+    sidecar = new Sidecar(host, buildPath, stateFile);
+    const { signal } = volume.context;
+    await acquire(host, stateFile, 'exclusive', { deadlineMs: 0, signal });
+    await stateFile.write(encodeState(state), 0);
+    await stateFile.syncAll();
+    storePath = path.resolve(buildPath, record.storePath);
+    const store = await StoreFile.create(files, storePath, storeIdentity(catalog, record), permissions);
+    await store.close();
+    await files.syncDirectory(path.dirname(storePath));
+    await sidecar.replaceCatalog(catalog);
+    const mine = (await files.list(buildPath)).filter((name) => name !== RESERVE_FILE);
+    for (const newPath of new Set([...mine.map((name) => path.join(buildPath, name)), storePath])) {
+      await giveLikeImage(volume.context, originStat, newPath, permissions);
+    }
+    await giveLikeImage(volume.context, originStat, buildPath, directoryPermissions);
+    await files.syncDirectory(buildPath);
+    await files.rename(buildPath, finalPath);
+  } catch (error) {
+    await sidecar?.close();
+    await removeBuild(volume, buildPath, storePath);
+    throw error;
+  }
+  try {
+    await files.syncDirectory(path.dirname(finalPath));
+    const quiet =
+      unflushed.modifiedNs === originStat.modifiedNs && unflushed.sizeBytes === originStat.sizeBytes;
+    await sidecar.writeState({ ...state, open: !quiet, mark: undefined });
+    await sidecar.flushState();
+    release(sidecar.stateFile);
+  } finally {
+    await sidecar.close();
+  }
+}
+
+/** Takes back what a failed creation made, and nothing else. */
+async function removeBuild(volume: Volume, buildPath: string, storePath: string | undefined): Promise<void> {
+  const { files } = volume.context.host;
+  for (const name of await files.list(buildPath)) await files.remove(path.join(buildPath, name));
+  await files.removeDirectory(buildPath);
+  if (storePath !== undefined && path.dirname(storePath) !== buildPath) {
+    if ((await files.stat(storePath)) !== undefined) await files.remove(storePath);
+  }
+}

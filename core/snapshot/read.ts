@@ -1,0 +1,270 @@
+/**
+ * Streaming a snapshot, or the image as it is, to a sink. While one run is checked and written, the next is read.
+ * Nobody's lock is held while the consumer is waited for.
+ */
+import drain from 'stream-chain/utils/drain.js';
+import pipe from 'stream-chain/utils/pipe.js';
+import { SnapError } from '../base/errors.ts';
+import { digestText, Xxh64Digest } from '../base/xxh64.ts';
+import { inUseOffset } from '../io/lock-offsets.ts';
+import { findByName, findByUuid, type SnapshotRecord } from '../store/catalog.ts';
+import type { ByteSink } from '../stream/bytes.ts';
+import type { Context } from './context.ts';
+import { recordDigest, type TrustedSince } from './digest.ts';
+import type { Hold } from './hold.ts';
+import { readOrigin } from './origin.ts';
+import { changedOutside, trustNow } from './outside-change.ts';
+import type { Reference } from './reference.ts';
+import { type ReadRun, RUN_BYTES, SnapshotReader } from './snapshot-reader.ts';
+import { Volume } from './volume.ts';
+
+export interface ReadOptions {
+  readonly offsetBytes: number;
+  /** To the end where absent. */
+  readonly lengthBytes?: number | undefined;
+  readonly allowModifiedOrigin: boolean;
+  /** Compute the digest of what is streamed even where nothing can be recorded. */
+  readonly digest: boolean;
+}
+
+export interface ReadSummary {
+  readonly offsetBytes: number;
+  readonly bytes: number;
+  readonly digest: string | undefined;
+}
+
+/** Reads some run from `startBytes` on into `buffer`; not past the end. */
+type RunReader = (startBytes: number, buffer: Buffer) => Promise<ReadRun>;
+
+interface ReadPlan {
+  readonly startBytes: number;
+  readonly endBytes: number;
+  readonly bufferBytes: number;
+  readonly read: RunReader;
+  /** @throws `damage` */
+  readonly check: (run: ReadRun) => void;
+}
+
+/** An opened snapshot, in use by us until the volume is closed. */
+export interface OpenSnapshot {
+  readonly reader: SnapshotReader;
+  readonly since: TrustedSince;
+}
+
+export function noSuchSnapshot(image: string, name: string): SnapError {
+  return new SnapError('not-found', `${image}@${name}: no such snapshot`, {
+    path: image,
+    snapshot: `${image}@${name}`,
+    hint: `snap-list ${image} tells which there are`,
+  });
+}
+
+/** @throws `invalid`, or `modified` unless that is allowed */
+export async function checkTrust(
+  hold: Hold,
+  record: SnapshotRecord,
+  options: { readonly allowModifiedOrigin: boolean },
+): Promise<void> {
+  const snapshot = `${hold.image}@${record.name}`;
+  const trust = trustNow(hold, record, await changedOutside(hold));
+  const reason = record.ending?.reason;
+  if (trust === 'invalid') {
+    throw new SnapError(
+      'invalid',
+      `${snapshot}: is invalid: ${reason ?? 'the origin is shorter than the snapshot'}`,
+      {
+        path: hold.image,
+        snapshot,
+        hint: `snap-gc ${hold.image} removes it`,
+      },
+    );
+  }
+  if (trust === 'modified' && !options.allowModifiedOrigin) {
+    throw new SnapError(
+      'modified',
+      `${snapshot}: is not to be trusted: ${reason ?? 'the origin was changed outside imgsnap'}`,
+      {
+        path: hold.image,
+        snapshot,
+        hint: '--allow-modified-origin reads it all the same; snap-gc --accept-origin clears a mark made by mistake',
+      },
+    );
+  }
+}
+
+/** Name, catalog and the lock that says "in use" are taken in one shared hold, so that no removal comes between. */
+export function openSnapshot(
+  volume: Volume,
+  name: string,
+  options: { readonly allowModifiedOrigin: boolean },
+): Promise<OpenSnapshot> {
+  return volume.shared(async (hold) => {
+    const record = hold && findByName(hold.catalog, name);
+    if (hold === undefined || record === undefined) throw noSuchSnapshot(volume.image, name);
+    await checkTrust(hold, record, options);
+    if (!hold.sidecar.stateFile.tryLock(inUseOffset(record.number), 'shared')) {
+      throw new SnapError('busy', `${volume.image}@${name}: is just being removed`, { path: volume.image });
+    }
+    const since = {
+      uuid: record.uuid,
+      trust: record.trust,
+      originSizeBytes: hold.originStat.sizeBytes,
+      originTimeNs: hold.originStat.modifiedNs,
+      timeCounts: hold.timeCounts && !hold.originChangedOutside,
+    };
+    const reader = new SnapshotReader(`${volume.image}@${name}`, record, hold.catalog.clusterSizeBytes);
+    return { reader, since };
+  });
+}
+
+/** Reads one run of an open snapshot under a hold of its own, trust included. */
+export function readRun(
+  volume: Volume,
+  { reader }: OpenSnapshot,
+  range: { readonly startBytes: number; readonly endBytes: number; readonly buffer: Buffer },
+  options: { readonly allowModifiedOrigin: boolean },
+): Promise<ReadRun> {
+  return volume.shared(async (hold) => {
+    const record = hold && findByUuid(hold.catalog, reader.record.uuid);
+    if (hold === undefined || record === undefined) throw noSuchSnapshot(volume.image, reader.record.name);
+    await checkTrust(hold, record, options);
+    return reader.read(hold, range.startBytes, range.endBytes, range.buffer);
+  });
+}
+
+function rangeOf(
+  what: string,
+  sizeBytes: number,
+  options: ReadOptions,
+): { startBytes: number; endBytes: number } {
+  const { offsetBytes, lengthBytes } = options;
+  const endBytes = lengthBytes === undefined ? Math.max(offsetBytes, sizeBytes) : offsetBytes + lengthBytes;
+  if (offsetBytes > sizeBytes || endBytes > sizeBytes) {
+    throw new SnapError(
+      'io',
+      `${what}: ${offsetBytes > sizeBytes ? `offset ${offsetBytes}` : `byte ${endBytes}`} is past the end at ${sizeBytes}`,
+      {
+        path: what,
+        offsetBytes: sizeBytes,
+        hint: 'nothing was read',
+      },
+    );
+  }
+  return { startBytes: offsetBytes, endBytes };
+}
+
+function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): ReadPlan {
+  const range = rangeOf(volume.image, sizeBytes, options);
+  const read: RunReader = (startBytes, buffer) =>
+    volume.shared(async () => {
+      const data = buffer.subarray(0, Math.min(buffer.length, range.endBytes - startBytes));
+      await readOrigin(volume.origin, data, startBytes);
+      return { offsetBytes: startBytes, data, checks: [] };
+    });
+  return { ...range, bufferBytes: RUN_BYTES, read, check: () => undefined };
+}
+
+function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions): ReadPlan {
+  const { reader } = open;
+  const range = rangeOf(`${volume.image}@${reader.record.name}`, reader.record.sizeBytes, options);
+  const read: RunReader = (startBytes, buffer) =>
+    readRun(volume, open, { startBytes, endBytes: range.endBytes, buffer }, options);
+  return { ...range, bufferBytes: reader.bufferBytes, read, check: (run) => reader.check(run) };
+}
+
+/** One run ahead of its consumer, in two buffers that take turns. */
+async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<ReadRun> {
+  const buffers = [Buffer.allocUnsafeSlow(plan.bufferBytes), Buffer.allocUnsafeSlow(plan.bufferBytes)];
+  let turn = 0;
+  const start = (startBytes: number) => {
+    const buffer = buffers[turn % 2] ?? Buffer.alloc(plan.bufferBytes);
+    turn += 1;
+    const reading = plan.read(startBytes, buffer);
+    // It is awaited below; a failure that comes before that is not unhandled.
+    reading.catch(() => undefined);
+    return reading;
+  };
+  let reading = plan.startBytes < plan.endBytes ? start(plan.startBytes) : undefined;
+  try {
+    while (reading !== undefined) {
+      const run: ReadRun = await reading;
+      if (signal.aborted) throw new SnapError('interrupted', 'interrupted');
+      const nextBytes = run.offsetBytes + run.data.length;
+      reading = nextBytes < plan.endBytes ? start(nextBytes) : undefined;
+      yield run;
+    }
+  } finally {
+    await reading?.catch(() => undefined);
+  }
+}
+
+async function stream(
+  context: Context,
+  plan: ReadPlan,
+  sink: ByteSink,
+  digest: Xxh64Digest | undefined,
+): Promise<number> {
+  let doneBytes = 0;
+  const check = (run: ReadRun) => {
+    plan.check(run);
+    digest?.update(run.data);
+    return run;
+  };
+  const write = async (run: ReadRun) => {
+    await sink.write(run.data);
+    doneBytes += run.data.length;
+    context.progress(doneBytes, plan.endBytes - plan.startBytes);
+  };
+  await drain(pipe(() => readAhead(plan, context.signal), check, write)(0));
+  return doneBytes;
+}
+
+/**
+ * Streams a snapshot, or the image where the reference has no name.
+ * @throws `not-found`, `invalid`, `modified`, `damage`, `differs` from the recorded digest, `io`, `pipe-closed`
+ */
+export async function readSnapshot(
+  context: Context,
+  reference: Reference,
+  options: ReadOptions,
+  sink: ByteSink,
+): Promise<ReadSummary> {
+  const volume = await Volume.open(context, reference.image, 'look');
+  try {
+    const { name } = reference;
+    const open = name === undefined ? undefined : await openSnapshot(volume, name, options);
+    const plan =
+      open === undefined
+        ? planImage(volume, (await volume.origin.stat()).sizeBytes, options)
+        : planSnapshot(volume, open, options);
+    const complete =
+      open !== undefined && plan.startBytes === 0 && plan.endBytes === open.reader.record.sizeBytes;
+    const digest = options.digest || complete ? new Xxh64Digest() : undefined;
+    const bytes = await stream(context, plan, sink, digest);
+    const text = digest && digestText(digest.value());
+    if (open !== undefined && complete && text !== undefined) {
+      await settleDigest(context, reference, open, text);
+    }
+    return { offsetBytes: options.offsetBytes, bytes, digest: options.digest ? text : undefined };
+  } finally {
+    await volume.close();
+  }
+}
+
+/** The first trusted complete read records the digest; every later one is checked against it. */
+async function settleDigest(
+  context: Context,
+  reference: Reference,
+  open: OpenSnapshot,
+  digest: string,
+): Promise<void> {
+  const { record } = open.reader;
+  const snapshot = `${reference.image}@${record.name}`;
+  const recorded = record.digest ?? (await recordDigest(context, reference.image, open.since, digest));
+  if (recorded === undefined || recorded === digest) return;
+  throw new SnapError('differs', `${snapshot}: reads as ${digest}, but ${recorded} was recorded`, {
+    path: reference.image,
+    snapshot,
+    hint: 'what was written is not what an earlier complete read gave; see snap-verify',
+  });
+}

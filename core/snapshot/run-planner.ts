@@ -1,0 +1,40 @@
+/**
+ * From "where is each cluster" to runs: adjacent clusters from the same source are read in one call. Pure, so that
+ * its borders are tested by a table.
+ */
+
+/** The cluster is nowhere in the chain: the origin has it. */
+export const FROM_ORIGIN = -1;
+/** Its place in the chain cannot be told, since a store that might have it is missing or damaged. */
+export const UNKNOWN_SOURCE = -2;
+
+export interface Segment {
+  /** Index of the snapshot whose store has these clusters, or one of the constants above. */
+  readonly source: number;
+  readonly firstCluster: number;
+  readonly count: number;
+}
+
+/** Joins adjacent clusters of one source. `sources[i]` is that of cluster `firstCluster + i`. */
+export function* segments(sources: Int16Array, firstCluster: number): Generator<Segment> {
+  for (let start = 0; start < sources.length; ) {
+    const source = sources[start] ?? FROM_ORIGIN;
+    let end = start + 1;
+    while (end < sources.length && sources[end] === source) end += 1;
+    yield { source, firstCluster: firstCluster + start, count: end - start };
+    start = end;
+  }
+}
+
+/** Splits slots into runs that follow one another on disk: of `slots[i]` for the i-th cluster, -1 having none. */
+export function* slotRuns(
+  slots: readonly number[],
+): Generator<{ readonly at: number; readonly count: number }> {
+  for (let start = 0; start < slots.length; ) {
+    const slot = slots[start] ?? -1;
+    let end = start + 1;
+    while (end < slots.length && slots[end] === (slot < 0 ? -1 : slot + end - start)) end += 1;
+    yield { at: start, count: end - start };
+    start = end;
+  }
+}
