@@ -19,6 +19,8 @@ export async function closeState(hold: Hold): Promise<void> {
 
 /** Flushes the origin, and closes. */
 export async function settle(volume: Volume): Promise<void> {
+  const open = await volume.shared(async (hold) => hold?.stateIfReadable?.open ?? true);
+  if (!open) return;
   // Most of it without the lock, so that nobody waits for gigabytes to reach the disk.
   await volume.origin.syncAll();
   try {

@@ -8,14 +8,12 @@
  * because older snapshots read through the newer ones' stores.
  */
 import { getBit } from '../base/bitmap.ts';
-import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { xxh64 } from '../base/xxh64.ts';
+import { AppendBatch, joinRuns, RepairNeeded, type Run } from '../store/append.ts';
 import { isAlive } from '../store/catalog.ts';
-import { type Figure, figureOf } from '../store/figure.ts';
-import { clusterLengthBytes, ENTRY } from '../store/layout.ts';
-import { type ActiveStore, type Hold, RepairNeeded } from './hold.ts';
+import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
+import type { ActiveStore, Hold } from './hold.ts';
 import { endForLackOfSpace, limitReached } from './limits.ts';
 import { readOrigin } from './origin.ts';
 import { giveUp } from './recover.ts';
@@ -33,27 +31,7 @@ export interface BatchResult {
   readonly storeUuid: string | undefined;
 }
 
-/** A run of adjacent clusters. */
-interface Run {
-  readonly firstCluster: number;
-  readonly count: number;
-}
-
 const COPY_BUFFER_BYTES = 1 << 20;
-
-/** Adjacent indexes of an ascending list joined, none longer than `most`. */
-export function joinRuns(indexes: readonly number[], most: number): Run[] {
-  const runs: Run[] = [];
-  for (const clusterIndex of indexes) {
-    const last = runs.at(-1);
-    if (last !== undefined && last.firstCluster + last.count === clusterIndex && last.count < most) {
-      runs[runs.length - 1] = { firstCluster: last.firstCluster, count: last.count + 1 };
-    } else {
-      runs.push({ firstCluster: clusterIndex, count: 1 });
-    }
-  }
-  return runs;
-}
 
 /** The clusters, ascending, that must be copied before `extents` are written. */
 export function missingClusters(hold: Hold, active: ActiveStore, extents: readonly Extent[]): number[] {
@@ -130,98 +108,30 @@ export class CowWriter {
     if (active === undefined || missing.length === 0) {
       return { clustersCopied: 0, bytesCopied: 0, storeUuid: undefined };
     }
-    const { store, bitmap, flushRecord } = active;
-    const { clusterSizeBytes } = store.identity;
-    const runs = joinRuns(missing, Math.max(1, Math.floor(COPY_BUFFER_BYTES / clusterSizeBytes)));
-    let slotIndex = await store.nextSlot();
-    const firstSlot = slotIndex;
-    let bytesCopied = 0;
-    for (const run of runs) {
-      const copied = await this.#copyRun(hold, active, { run, slotIndex, batch });
-      slotIndex += copied.slotCount;
-      bytesCopied += copied.bytes;
+    const { identity } = active.store;
+    const append = await AppendBatch.start(active, batch, false);
+    for (const run of joinRuns(
+      missing,
+      Math.max(1, Math.floor(COPY_BUFFER_BYTES / identity.clusterSizeBytes)),
+    )) {
+      await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
     }
-
-    const slotCount = slotIndex - firstSlot;
-    const made = this.#figureWith(active, missing, batch);
-    const nextRecord = {
-      sequence: flushRecord.sequence + 1,
-      known: flushRecord.made,
-      made,
-      ownSlotCount: flushRecord.ownSlotCount + slotCount,
-      zeroCount: flushRecord.zeroCount + missing.length - slotCount,
-    };
-    await store.writeRecord(nextRecord);
-    await store.flush();
-    for (const clusterIndex of missing) bitmap.add(clusterIndex);
-    for (const { firstCluster, count } of joinRuns(missing, missing.length)) {
-      const [from, to] = [firstCluster >>> 3, (firstCluster + count - 1) >>> 3];
-      await store.writeBits(bitmap.bits.subarray(from, to + 1), from);
-    }
-    active.flushRecord = nextRecord;
-    return { clustersCopied: missing.length, bytesCopied, storeUuid: active.record.uuid };
+    await append.publish();
+    const { clustersCopied, bytesCopied } = append;
+    return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
   }
 
-  /** Copies adjacent clusters from the origin into slots from `slotIndex` on; says how many slots and bytes they took. */
-  async #copyRun(
-    hold: Hold,
-    active: ActiveStore,
-    work: { readonly run: Run; readonly slotIndex: number; readonly batch: number },
-  ): Promise<{ slotCount: number; bytes: number }> {
-    const { store } = active;
-    const { firstCluster, count } = work.run;
-    const { clusterSizeBytes } = store.identity;
-    const lastLengthBytes = clusterLengthBytes(store.identity, firstCluster + count - 1);
-    const lengthBytes = (count - 1) * clusterSizeBytes + lastLengthBytes;
+  /** What the origin holds in adjacent clusters, in a buffer that the next call uses again. */
+  async #readOld(hold: Hold, geometry: Geometry, run: Run): Promise<Buffer> {
+    const { clusterSizeBytes } = geometry;
+    const last = run.firstCluster + run.count - 1;
+    const lengthBytes = (run.count - 1) * clusterSizeBytes + clusterLengthBytes(geometry, last);
     if (this.#buffer.length < lengthBytes) {
       this.#buffer = Buffer.allocUnsafeSlow(Math.max(COPY_BUFFER_BYTES, clusterSizeBytes));
     }
     const content = this.#buffer.subarray(0, lengthBytes);
-    await readOrigin(hold.origin, content, firstCluster * clusterSizeBytes);
-
-    const table = Buffer.alloc(count * ENTRY.sizeBytes);
-    await store.readTable(table, firstCluster);
-    if (!isZero(table)) throw new RepairNeeded('entries stand where none should be');
-
-    let slotCount = 0;
-    let bytes = 0;
-    let segmentStart = 0;
-    const writeSegment = async (endBytes: number) => {
-      if (endBytes > segmentStart) {
-        const segment = content.subarray(segmentStart, endBytes);
-        const slots = Math.ceil(segment.length / clusterSizeBytes);
-        await store.writeSlots(segment, work.slotIndex + slotCount - slots);
-      }
-    };
-    for (let index = 0; index < count; index += 1) {
-      const start = index * clusterSizeBytes;
-      const cluster = content.subarray(start, start + clusterSizeBytes);
-      const zero = isZero(cluster);
-      if (zero) {
-        await writeSegment(start);
-        segmentStart = start + cluster.length;
-      }
-      const entry = {
-        slotIndex: zero ? -1 : work.slotIndex + slotCount,
-        handedOver: false,
-        hash: xxh64(cluster),
-        batch: work.batch,
-      };
-      store.entries.encode(entry, firstCluster + index, table, index * ENTRY.sizeBytes);
-      if (!zero) {
-        slotCount += 1;
-        bytes += cluster.length;
-      }
-    }
-    await writeSegment(content.length);
-    await store.writeTable(table, firstCluster);
-    return { slotCount, bytes };
-  }
-
-  #figureWith(active: ActiveStore, missing: readonly number[], batch: number): Figure {
-    const sum = active.bitmap.sum.copy();
-    for (const clusterIndex of missing) sum.add(clusterIndex);
-    return figureOf(sum, batch);
+    await readOrigin(hold.origin, content, run.firstCluster * clusterSizeBytes);
+    return content;
   }
 
   async #writeOrigin(hold: Hold, active: ActiveStore | undefined, extents: readonly Extent[]): Promise<void> {

@@ -6,10 +6,10 @@
 import { SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
+import { type AppendTarget, RepairNeeded } from '../store/append.ts';
 import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { CopiedBitmap } from '../store/copied-bitmap.ts';
 import { EMPTY_FIGURE, type Figure, laterFigure, sameFigure } from '../store/figure.ts';
-import type { FlushRecord } from '../store/flush-record.ts';
 import { assess, type Suspicion, trustedRecord } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { encodeState, type Mark, type State } from '../store/state.ts';
@@ -17,12 +17,9 @@ import type { StoreFile } from '../store/store-file.ts';
 import type { Context } from './context.ts';
 import type { StoreSet } from './store-set.ts';
 
-/** The store that receives copies, with its whole bitmap in memory. */
-export interface ActiveStore {
+/** The store that receives copies. */
+export interface ActiveStore extends AppendTarget {
   readonly record: SnapshotRecord;
-  readonly store: StoreFile;
-  readonly bitmap: CopiedBitmap;
-  flushRecord: FlushRecord;
 }
 
 /** What outlives a hold and is believed again only if its stamp still holds. */
@@ -55,9 +52,6 @@ export interface CommitOptions {
   /** Takes the origin's size and time, as this hold found them, for ours: what they tell is in the catalog now. */
   readonly acceptOrigin?: boolean;
 }
-
-/** A batch found something where it may only find zeros, or a bitmap did not count: repair, then try again. */
-export class RepairNeeded extends Error {}
 
 export class Hold {
   readonly context: Context;

@@ -219,6 +219,19 @@ async function stream(
   return doneBytes;
 }
 
+/** Reads a whole snapshot, marked or not, into a digest. Marks it in use until the volume is closed. */
+export async function digestSnapshot(
+  volume: Volume,
+  name: string,
+  digest: Xxh64Digest,
+): Promise<OpenSnapshot> {
+  const options = { offsetBytes: 0, allowModifiedOrigin: true, digest: true };
+  const open = await openSnapshot(volume, name, options);
+  const sink: ByteSink = { write: async () => undefined };
+  await stream(volume.context, planSnapshot(volume, open, options), sink, digest);
+  return open;
+}
+
 /**
  * Streams a snapshot, or the image where the reference has no name.
  * @throws `not-found`, `invalid`, `modified`, `damage`, `differs` from the recorded digest, `io`, `pipe-closed`

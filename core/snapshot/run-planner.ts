@@ -25,16 +25,3 @@ export function* segments(sources: Int16Array, firstCluster: number): Generator<
     start = end;
   }
 }
-
-/** Splits slots into runs that follow one another on disk: of `slots[i]` for the i-th cluster, -1 having none. */
-export function* slotRuns(
-  slots: readonly number[],
-): Generator<{ readonly at: number; readonly count: number }> {
-  for (let start = 0; start < slots.length; ) {
-    const slot = slots[start] ?? -1;
-    let end = start + 1;
-    while (end < slots.length && slots[end] === (slot < 0 ? -1 : slot + end - start)) end += 1;
-    yield { at: start, count: end - start };
-    start = end;
-  }
-}

@@ -1,0 +1,94 @@
+/** snap-list [IMAGE ...]: which snapshots there are. */
+import { formatSize } from '../core/base/units.ts';
+import type { ListedImage, ListedSnapshot } from '../core/snapshot/list.ts';
+import { runCommand } from './shared/command.ts';
+import { imageOnly } from './shared/image.ts';
+import { declareCommand, many } from './shared/options.ts';
+
+const spec = declareCommand({
+  name: 'snap-list',
+  description:
+    'Lists snapshots, oldest first. Without IMAGE: of every image in this directory, and those whose image is gone ' +
+    '(orphan). STATE is active (receives copies), idle (older, complete through newer ones), modified (the image was ' +
+    'changed outside imgsnap) or invalid (ended). USED is what its copies take on the disk.',
+  arguments: { images: many('IMAGE', 'images to list the snapshots of', 0) },
+  options: {},
+  examples: [
+    { text: 'What there is:', command: 'snap-list disk.img' },
+    {
+      text: 'The newest snapshot’s name:',
+      command: "snap-list --json disk.img | jq -r '.[0].snapshots[-1].name'",
+    },
+  ],
+  exits: [3, 4],
+});
+
+runCommand(spec, async (options, { context, report }) => {
+  const images = [];
+  for (const argument of options.images) {
+    images.push(await imageOnly(context.host.files, argument, 'all its snapshots are listed'));
+  }
+  const { listDirectory, listImage } = await import('../core/snapshot/list.ts');
+  const listed: ListedImage[] = [];
+  if (images.length === 0) listed.push(...(await listDirectory(context, '.')));
+  for (const image of images) listed.push(await listImage(context, image));
+  if (options.json) report.json(listed.map(toJson));
+  else report.print(table(listed));
+  return 0;
+});
+
+const HEADER = ['NAME', 'CREATED', 'STATE', 'SIZE', 'USED', 'DIGEST'];
+/** SIZE and USED are read from their right end. */
+const RIGHT = new Set([3, 4]);
+
+function table(listed: readonly ListedImage[]): string {
+  const rows = listed.flatMap(({ image, snapshots }) => snapshots.map((snapshot) => row(image, snapshot)));
+  if (rows.length === 0) return '';
+  const widths = HEADER.map((title, column) =>
+    Math.max(title.length, ...rows.map((cells) => cells[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) =>
+        RIGHT.has(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
+      .join('  ')
+      .trimEnd();
+  return `${[HEADER, ...rows].map(line).join('\n')}\n`;
+}
+
+function row(image: string, snapshot: ListedSnapshot): string[] {
+  return [
+    `${image}@${snapshot.name}`,
+    snapshot.created,
+    snapshot.state,
+    formatSize(snapshot.sizeBytes),
+    formatSize(snapshot.storeBytes),
+    snapshot.digest?.replace('xxh64:', '') ?? '-',
+  ];
+}
+
+function toJson(listed: ListedImage): object {
+  return {
+    image: listed.image,
+    size: listed.sizeBytes ?? null,
+    clusterSize: listed.clusterSizeBytes ?? null,
+    ...(listed.originModified && { originModified: true }),
+    snapshots: listed.snapshots.map((snapshot) => ({
+      name: snapshot.name,
+      created: snapshot.created,
+      state: snapshot.state,
+      ...(snapshot.reason !== undefined && { reason: snapshot.reason }),
+      size: snapshot.sizeBytes,
+      clusterSize: snapshot.clusterSizeBytes,
+      clusters: snapshot.clusterCount,
+      clustersCopied: snapshot.clustersCopied,
+      storeBytes: snapshot.storeBytes,
+      ...(snapshot.maxSizeBytes !== undefined && { maxSize: snapshot.maxSizeBytes }),
+      onFull: snapshot.onFull,
+      ...(snapshot.digest !== undefined && { digest: snapshot.digest }),
+      ...(snapshot.label !== undefined && { label: snapshot.label }),
+      files: snapshot.files,
+    })),
+  };
+}

@@ -1,0 +1,167 @@
+/**
+ * Collecting: which snapshots go (by name, by rule, by size, or because they are invalid), oldest first, and then
+ * what interrupted commands left. Planning looks only; so a dry run is the plan.
+ */
+import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
+import { findByName, type SnapshotRecord } from '../store/catalog.ts';
+import { settle } from './closing.ts';
+import type { Context } from './context.ts';
+import { garbageInSidecar, removeGarbage, removeUnfinishedSidecars } from './garbage.ts';
+import type { Hold } from './hold.ts';
+import { changedOutside, trustNow } from './outside-change.ts';
+import { noSuchSnapshot } from './read.ts';
+import { removeSnapshot } from './remove.ts';
+import { hasAnyRule, planRetention, type RetentionRules } from './retention.ts';
+import { handOverBytes, storeBytes } from './space.ts';
+import { Volume } from './volume.ts';
+
+export interface CollectRequest {
+  /** Remove these, and nothing else. */
+  readonly names?: readonly string[] | undefined;
+  /** Remove what no rule keeps; without any rule, all that is valid stays. */
+  readonly rules?: RetentionRules | undefined;
+  /** Then remove the oldest created until all stores together fit, never the newest. */
+  readonly maxTotalBytes?: number | undefined;
+  readonly dryRun: boolean;
+}
+
+export interface Verdict {
+  readonly name: string;
+  readonly reasons: readonly string[];
+}
+
+export interface Collection {
+  readonly image: string;
+  readonly dryRun: boolean;
+  readonly kept: readonly Verdict[];
+  readonly removed: readonly Verdict[];
+  readonly bytesFreed: number;
+}
+
+interface Plan {
+  readonly kept: Verdict[];
+  readonly removed: Verdict[];
+  /** In order of creation, nameless ones included. */
+  readonly uuids: string[];
+}
+
+/** @throws `not-found`, and what removing throws; what was removed before stays removed */
+export async function collectSnapshots(
+  context: Context,
+  image: string,
+  request: CollectRequest,
+): Promise<Collection> {
+  const volume = await Volume.open(context, image, request.dryRun ? 'look' : 'change');
+  const result = (plan: Plan, bytesFreed: number): Collection => ({
+    image,
+    dryRun: request.dryRun,
+    kept: plan.kept,
+    removed: plan.removed,
+    bytesFreed,
+  });
+  try {
+    if (request.dryRun) {
+      return await volume.shared(async (hold) => {
+        const plan = await planCollection(image, hold, request);
+        return result(plan, hold === undefined ? 0 : await expectedBytes(hold, plan, request));
+      });
+    }
+    if (request.names === undefined) await removeUnfinishedSidecars(volume);
+    return await volume.withByteLock(REMOVAL_LOCK_OFFSET_BYTES, async () => {
+      const plan = await volume.shared((hold) => planCollection(image, hold, request));
+      let bytesFreed = 0;
+      for (const uuid of plan.uuids) {
+        bytesFreed += (await removeSnapshot(volume, uuid)).bytesFreed;
+        context.progress(bytesFreed, undefined);
+      }
+      if (request.names === undefined) {
+        bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
+      }
+      await settle(volume);
+      return result(plan, bytesFreed);
+    });
+  } finally {
+    await volume.close();
+  }
+}
+
+async function planCollection(image: string, hold: Hold | undefined, request: CollectRequest): Promise<Plan> {
+  if (hold === undefined) {
+    const [name] = request.names ?? [];
+    if (name !== undefined) throw noSuchSnapshot(image, name);
+    return { kept: [], removed: [], uuids: [] };
+  }
+  return request.names === undefined ? planByRules(hold, request) : planByNames(hold, request.names);
+}
+
+function planByNames(hold: Hold, names: readonly string[]): Plan {
+  const chosen = new Set<string>();
+  for (const name of names) {
+    const record = findByName(hold.catalog, name);
+    if (record === undefined) throw noSuchSnapshot(hold.image, name);
+    chosen.add(record.uuid);
+  }
+  const named = hold.catalog.snapshots.filter((record) => !record.hidden);
+  return {
+    kept: named.filter(({ uuid }) => !chosen.has(uuid)).map(({ name }) => ({ name, reasons: [] })),
+    removed: named.filter(({ uuid }) => chosen.has(uuid)).map(({ name }) => ({ name, reasons: ['named'] })),
+    uuids: hold.catalog.snapshots.filter(({ uuid }) => chosen.has(uuid)).map(({ uuid }) => uuid),
+  };
+}
+
+async function planByRules(hold: Hold, request: CollectRequest): Promise<Plan> {
+  const { snapshots } = hold.catalog;
+  const changed = await changedOutside(hold);
+  const named = snapshots.filter((record) => !record.hidden);
+  const valid = named.filter((record) => trustNow(hold, record, changed) !== 'invalid');
+  const rules = request.rules ?? {};
+  const plan = hasAnyRule(rules)
+    ? planRetention(valid, rules)
+    : { kept: valid.map(({ name }) => ({ name, reasons: [] as readonly string[] })), removed: [] };
+  const reasons = new Map(plan.removed.map((verdict) => [verdict.name, verdict.reasons]));
+  for (const record of named) if (!valid.includes(record)) reasons.set(record.name, ['invalid']);
+  if (request.maxTotalBytes !== undefined) await fitTotal(hold, named, reasons, request.maxTotalBytes);
+  const goes = (record: SnapshotRecord) => record.hidden || reasons.has(record.name);
+  return {
+    kept: plan.kept
+      .filter(({ name }) => !reasons.has(name))
+      .map(({ name, reasons: why }) => ({ name, reasons: why })),
+    removed: named.filter(goes).map(({ name }) => ({ name, reasons: reasons.get(name) ?? [] })),
+    uuids: snapshots.filter(goes).map(({ uuid }) => uuid),
+  };
+}
+
+/** Lets the oldest created go until what stays, with what is handed to it, fits; never the newest. */
+async function fitTotal(
+  hold: Hold,
+  named: readonly SnapshotRecord[],
+  reasons: Map<string, readonly string[]>,
+  maxTotalBytes: number,
+): Promise<void> {
+  const sizes = new Map<string, number>();
+  for (const record of named) sizes.set(record.uuid, await storeBytes(hold, record));
+  for (;;) {
+    const staying = named.filter(({ name }) => !reasons.has(name));
+    const going = new Set(named.filter(({ name }) => reasons.has(name)).map(({ uuid }) => uuid));
+    const totalBytes = staying.reduce((sum, { uuid }) => sum + (sizes.get(uuid) ?? 0), 0);
+    const [oldest] = staying;
+    if (oldest === undefined || staying.length === 1) return;
+    if (totalBytes + (await handOverBytes(hold, going)) <= maxTotalBytes) return;
+    reasons.set(oldest.name, ['max-total']);
+  }
+}
+
+/** What a dry run says would be freed. */
+async function expectedBytes(hold: Hold, plan: Plan, request: CollectRequest): Promise<number> {
+  let bytes = 0;
+  for (const record of hold.catalog.snapshots) {
+    if (plan.uuids.includes(record.uuid)) bytes += await storeBytes(hold, record);
+  }
+  bytes -= await handOverBytes(hold, new Set(plan.uuids));
+  if (request.names === undefined) {
+    for (const filePath of await garbageInSidecar(hold)) {
+      bytes += (await hold.context.host.files.linkStat(filePath))?.allocatedBytes ?? 0;
+    }
+  }
+  return Math.max(0, bytes);
+}

@@ -1,0 +1,124 @@
+/**
+ * What interrupted commands left: stores that no catalog names, catalogs that were not renamed, sidecars that were
+ * never finished. Judged and removed under the lock, and only what is provably ours (invariant 9).
+ */
+import * as path from 'node:path';
+import { hasCode } from '../base/errors.ts';
+import type { FileSystem } from '../io/file-system.ts';
+import { acquire, release } from '../io/turnstile.ts';
+import { STATE, STORE_HEADER } from '../store/layout.ts';
+import { CATALOG_FILE, RESERVE_FILE, STATE_FILE, STORE_SUFFIX, sidecarPath } from '../store/sidecar.ts';
+import { readStoreIdentity } from '../store/store-file.ts';
+import type { Hold } from './hold.ts';
+import type { Volume } from './volume.ts';
+
+const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{8}\.tmp$/;
+const UNFINISHED_CATALOG = `${CATALOG_FILE}.tmp`;
+
+/** Stores in the sidecar that belong to it and that its catalog does not name, and a catalog never renamed. */
+export async function garbageInSidecar(hold: Hold): Promise<string[]> {
+  const { files } = hold.context.host;
+  const { directory } = hold.sidecar;
+  const named = new Set(hold.catalog.snapshots.map((record) => hold.sidecar.storePath(record)));
+  const garbage: string[] = [];
+  for (const name of await files.list(directory)) {
+    const filePath = path.join(directory, name);
+    if (name === UNFINISHED_CATALOG) garbage.push(filePath);
+    if (!name.endsWith(STORE_SUFFIX) || named.has(filePath)) continue;
+    if ((await files.linkStat(filePath))?.kind !== 'file') continue;
+    if (await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid)) garbage.push(filePath);
+  }
+  return garbage;
+}
+
+async function isStoreOfSidecar(files: FileSystem, filePath: string, sidecarUuid: string): Promise<boolean> {
+  const file = await files.open(filePath, 'read');
+  try {
+    // Nothing was written yet: its maker was killed at once.
+    if ((await file.stat()).sizeBytes === 0) return true;
+    return (await readStoreIdentity(file)).sidecarUuid === sidecarUuid;
+  } catch (error) {
+    if (hasCode(error, 'damage', 'newer-version')) return false;
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** In an exclusive hold. Returns the bytes freed. */
+export async function removeGarbage(hold: Hold): Promise<number> {
+  const { files } = hold.context.host;
+  let bytes = 0;
+  for (const filePath of await garbageInSidecar(hold)) {
+    bytes += (await files.linkStat(filePath))?.allocatedBytes ?? 0;
+    await files.remove(filePath);
+  }
+  return bytes;
+}
+
+/** Directories beside the image in which a first sidecar was being built. */
+async function buildDirectories(volume: Volume): Promise<string[]> {
+  const finalPath = sidecarPath(volume.imagePath);
+  const parent = path.dirname(finalPath);
+  const base = path.basename(finalPath);
+  const names = await volume.context.host.files.list(parent);
+  return names
+    .filter((name) => name.startsWith(base) && BUILD_SUFFIX_PATTERN.test(name.slice(base.length)))
+    .map((name) => path.join(parent, name));
+}
+
+/**
+ * Removes sidecars that were never finished. Their makers hold the image's lock for as long as they live, so it is
+ * taken; where the image cannot be written to, they are left.
+ */
+export async function removeUnfinishedSidecars(volume: Volume): Promise<void> {
+  const directories = await buildDirectories(volume);
+  if (directories.length === 0) return;
+  const { host, signal, waitMs } = volume.context;
+  let image: Awaited<ReturnType<FileSystem['open']>>;
+  try {
+    image = await host.files.open(volume.imagePath, 'update');
+  } catch (error) {
+    if (hasCode(error, 'io')) return;
+    throw error;
+  }
+  try {
+    await acquire(host, image, 'exclusive', {
+      deadlineMs: host.monotonicMs() + waitMs,
+      signal,
+      subject: volume.image,
+    });
+    try {
+      for (const directory of directories) await removeUnfinished(host.files, directory);
+    } finally {
+      release(image);
+    }
+  } finally {
+    await image.close();
+  }
+}
+
+/** Removes the directory if everything in it is what a maker of sidecars puts there. */
+async function removeUnfinished(files: FileSystem, directory: string): Promise<void> {
+  if ((await files.linkStat(directory))?.kind !== 'directory') return;
+  const paths = (await files.list(directory)).map((name) => path.join(directory, name));
+  for (const filePath of paths) if (!(await isMakersFile(files, filePath))) return;
+  for (const filePath of paths) await files.remove(filePath);
+  await files.removeDirectory(directory);
+}
+
+async function isMakersFile(files: FileSystem, filePath: string): Promise<boolean> {
+  if ((await files.linkStat(filePath))?.kind !== 'file') return false;
+  const name = path.basename(filePath);
+  if (name === CATALOG_FILE || name === UNFINISHED_CATALOG || name === RESERVE_FILE) return true;
+  if (name !== STATE_FILE && !name.endsWith(STORE_SUFFIX)) return false;
+  const magicText = name === STATE_FILE ? STATE.magicText : STORE_HEADER.magicText;
+  const file = await files.open(filePath, 'read');
+  try {
+    const magic = Buffer.alloc(magicText.length);
+    const got = await file.read(magic, 0);
+    return got === 0 || magic.toString('latin1') === magicText;
+  } finally {
+    await file.close();
+  }
+}

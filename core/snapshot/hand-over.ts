@@ -1,0 +1,129 @@
+/**
+ * Handing over: before a snapshot is removed, what older ones still read through its store goes into the next older
+ * store, batch by batch under the lock, each cluster checked against its hash on the way.
+ */
+import { findBit } from '../base/bitmap.ts';
+import { AppendBatch, type AppendTarget, joinRuns } from '../store/append.ts';
+import type { SnapshotRecord } from '../store/catalog.ts';
+import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
+import { assess, repairStore } from '../store/proof.ts';
+import { ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
+import type { StoreFile } from '../store/store-file.ts';
+import type { Hold } from './hold.ts';
+import { clusterDamaged } from './snapshot-reader.ts';
+
+/** Clusters' bytes for one commit, as for a batch of writes. */
+const BATCH_BYTES = 8 << 20;
+const BUFFER_BYTES = 1 << 20;
+
+export interface HandOverStep {
+  readonly bytes: number;
+  /** Nothing is left that the receiver lacks. */
+  readonly complete: boolean;
+}
+
+export class HandOver {
+  readonly #donor: SnapshotRecord;
+  readonly #receiver: SnapshotRecord;
+  #target: AppendTarget | undefined;
+  #stamp = '';
+
+  constructor(donor: SnapshotRecord, receiver: SnapshotRecord) {
+    this.#donor = donor;
+    this.#receiver = receiver;
+  }
+
+  /** What the receiver has, once it was repaired. */
+  get target(): AppendTarget | undefined {
+    return this.#target;
+  }
+
+  /** Hands over one batch. @throws `damage` of the donor; whatever the receiver's disk says */
+  async step(hold: Hold): Promise<HandOverStep> {
+    await hold.ensureOpen();
+    const donor = await hold.stores.open(hold.catalog, this.#donor);
+    const target = await this.#repairedTarget(hold);
+    const mostCount = Math.max(1, Math.floor(BATCH_BYTES / hold.catalog.clusterSizeBytes));
+    const missing = await this.#missing(hold, target, mostCount + 1);
+    const complete = missing.length <= mostCount;
+    const now = complete ? missing : missing.slice(0, mostCount);
+    if (now.length === 0) return { bytes: 0, complete };
+    const batch = await hold.begin({
+      storeUuid: this.#receiver.uuid,
+      firstCluster: now[0] ?? 0,
+      lastCluster: now.at(-1) ?? 0,
+      writesOrigin: false,
+    });
+    const append = await AppendBatch.start(target, batch, true);
+    const runCount = Math.max(1, Math.floor(BUFFER_BYTES / hold.catalog.clusterSizeBytes));
+    for (const run of joinRuns(now, runCount)) {
+      await append.add(run.firstCluster, await this.#content(hold, { donor, target, ...run }));
+    }
+    await append.publish();
+    await hold.finish();
+    this.#stamp = hold.sealedStamp;
+    return { bytes: append.bytesCopied, complete };
+  }
+
+  /** Before the first batch, and again if a repair came between, the receiver is repaired: its bits must be right. */
+  async #repairedTarget(hold: Hold): Promise<AppendTarget> {
+    if (this.#target !== undefined && this.#stamp === hold.sealedStamp) return this.#target;
+    const store = await hold.stores.open(hold.catalog, this.#receiver);
+    const batch = await hold.begin({
+      storeUuid: this.#receiver.uuid,
+      firstCluster: 0,
+      lastCluster: 0,
+      writesOrigin: false,
+    });
+    const assessment = await assess(store, { ...hold.suspicion(this.#receiver), unfinishedBatch: undefined });
+    await repairStore(store, assessment, batch);
+    await hold.finish();
+    const flushRecord = await store.readRecord();
+    if (flushRecord === undefined) throw new Error('a flush record was just written');
+    this.#target = { store, bitmap: assessment.bitmap, flushRecord };
+    this.#stamp = hold.sealedStamp;
+    return this.#target;
+  }
+
+  /** Clusters, at most `most`, that the donor has, the receiver lacks, and its size covers. */
+  async #missing(hold: Hold, target: AppendTarget, most: number): Promise<number[]> {
+    const geometry = (record: SnapshotRecord) => ({
+      sizeBytes: record.sizeBytes,
+      clusterSizeBytes: hold.catalog.clusterSizeBytes,
+    });
+    const count = Math.min(clusterCount(geometry(this.#donor)), clusterCount(geometry(this.#receiver)));
+    const bits = Buffer.alloc(Math.ceil(count / 8));
+    await hold.readBits(this.#donor, bits, 0);
+    for (let at = 0; at < bits.length; at += 1) bits[at] = (bits[at] ?? 0) & ~(target.bitmap.bits[at] ?? 0);
+    const missing: number[] = [];
+    for (let bit = findBit(bits, true, 0, count); bit < count && missing.length < most; ) {
+      missing.push(bit);
+      bit = findBit(bits, true, bit + 1, count);
+    }
+    return missing;
+  }
+
+  /** Adjacent clusters as the receiver must have them: the last one cut, or filled up, to its own size. */
+  async #content(
+    hold: Hold,
+    work: {
+      readonly donor: StoreFile;
+      readonly target: AppendTarget;
+      readonly firstCluster: number;
+      readonly count: number;
+    },
+  ): Promise<Buffer> {
+    const { donor, target, firstCluster, count } = work;
+    const size = hold.catalog.clusterSizeBytes;
+    // Zeros where the donor's last cluster is shorter than the receiver's: nobody alive reads them.
+    const content = Buffer.alloc(count * size);
+    try {
+      verifyChecks(await readClusters(donor, { firstCluster, count }, content));
+    } catch (error) {
+      if (!(error instanceof ClusterDamage)) throw error;
+      throw clusterDamaged(`${hold.image}@${this.#donor.name}`, size, error);
+    }
+    const lastLengthBytes = clusterLengthBytes(target.store.identity, firstCluster + count - 1);
+    return content.subarray(0, (count - 1) * size + lastLengthBytes);
+  }
+}

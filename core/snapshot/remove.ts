@@ -1,0 +1,149 @@
+/**
+ * Removing one snapshot: hand over what older ones need, take it out of the catalog, remove its store. A snapshot
+ * that is being read is only hidden: it stays in the chain until a later run finds it unused, since an open file alone
+ * would not save its reader (fssnap keeps a deleted snapshot until its last close the same way).
+ */
+import { hasCode, SnapError } from '../base/errors.ts';
+import { inUseOffset } from '../io/lock-offsets.ts';
+import {
+  type Catalog,
+  findByUuid,
+  isAlive,
+  newestRecord,
+  type SnapshotRecord,
+  withRecord,
+} from '../store/catalog.ts';
+import { storeIdentity } from '../store/sidecar.ts';
+import { StoreFile } from '../store/store-file.ts';
+import { HandOver } from './hand-over.ts';
+import type { CommitOptions, Hold } from './hold.ts';
+import { giveUp } from './recover.ts';
+import type { Volume } from './volume.ts';
+
+export interface Removal {
+  readonly outcome: 'removed' | 'hidden' | 'gone';
+  /** What its store took on the disk, less what was handed over; 0 where it stays. */
+  readonly bytesFreed: number;
+}
+
+/** The snapshots before `uuid` that still need what is read through it. */
+export function neededByOlder(catalog: Catalog, uuid: string): boolean {
+  const index = catalog.snapshots.findIndex((record) => record.uuid === uuid);
+  return catalog.snapshots.slice(0, index).some((record) => isAlive(record) || record.hidden);
+}
+
+/** The caller holds the removal lock. @throws `damage` where a cluster that must be handed over is not whole */
+export async function removeSnapshot(volume: Volume, uuid: string): Promise<Removal> {
+  let handOver: HandOver | undefined;
+  let receiverUuid: string | undefined;
+  let handedBytes = 0;
+  for (;;) {
+    if (volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
+    const result = await volume.exclusive(async (hold): Promise<Removal | undefined> => {
+      const record = hold && findByUuid(hold.catalog, uuid);
+      if (hold === undefined || record === undefined) return { outcome: 'gone', bytesFreed: 0 };
+      if (isInUse(hold, record)) return hide(hold, record, 'it is being read');
+      if (!neededByOlder(hold.catalog, uuid))
+        return takeOut(hold, record, { handOver: undefined, handedBytes });
+      const receiver = olderNeighbour(hold.catalog, uuid);
+      if (handOver === undefined || receiverUuid !== receiver.uuid) handOver = new HandOver(record, receiver);
+      receiverUuid = receiver.uuid;
+      try {
+        const step = await handOver.step(hold);
+        handedBytes += step.bytes;
+        return step.complete ? await takeOut(hold, record, { handOver, handedBytes }) : undefined;
+      } catch (error) {
+        if (!hasCode(error, 'no-space')) throw error;
+        await giveUp(hold);
+        return hide(hold, record, 'the disk is too full to hand over what older snapshots need');
+      }
+    });
+    if (result !== undefined) return result;
+  }
+}
+
+function olderNeighbour(catalog: Catalog, uuid: string): SnapshotRecord {
+  const index = catalog.snapshots.findIndex((record) => record.uuid === uuid);
+  const older = catalog.snapshots[index - 1];
+  if (older === undefined) throw new Error('needed by older snapshots, and there is none');
+  return older;
+}
+
+function isInUse(hold: Hold, record: SnapshotRecord): boolean {
+  const { stateFile } = hold.sidecar;
+  const offsetBytes = inUseOffset(record.number);
+  if (!stateFile.tryLock(offsetBytes, 'exclusive')) return true;
+  stateFile.unlock(offsetBytes);
+  return false;
+}
+
+async function hide(hold: Hold, record: SnapshotRecord, why: string): Promise<Removal> {
+  if (!record.hidden) {
+    await hold.commit((catalog) => withRecord(catalog, record.uuid, { hidden: true }));
+    hold.context.warn({
+      message: `${hold.image}@${record.name}: its name is free, its space is not yet: ${why}`,
+      hint: `snap-gc ${hold.image} reclaims it later`,
+    });
+  }
+  return { outcome: 'hidden', bytesFreed: 0 };
+}
+
+/** Commits the removal, with the receiver's new figure in the same commit, and removes the store. */
+async function takeOut(
+  hold: Hold,
+  record: SnapshotRecord,
+  handed: { readonly handOver: HandOver | undefined; readonly handedBytes: number },
+): Promise<Removal> {
+  const wasNewest = newestRecord(hold.catalog)?.uuid === record.uuid;
+  const receiver =
+    hold.catalog.snapshots[hold.catalog.snapshots.findIndex(({ uuid }) => uuid === record.uuid) - 1];
+  const figure = handed.handOver?.target?.flushRecord.made ?? receiver?.sealed;
+  const change = (catalog: Catalog): Catalog => {
+    const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid) };
+    if (receiver === undefined) return without;
+    return withRecord(without, receiver.uuid, { sealed: wasNewest ? undefined : figure });
+  };
+  const options: CommitOptions =
+    wasNewest && receiver !== undefined && figure !== undefined
+      ? { figure: { storeUuid: receiver.uuid, figure } }
+      : {};
+  await hold.commit(change, options);
+  const storeBytes = await removeStore(hold, record);
+  return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
+}
+
+/** Removes the store's file where it is provably ours (invariant 9); returns what it took on the disk. */
+async function removeStore(hold: Hold, record: SnapshotRecord): Promise<number> {
+  const { files } = hold.context.host;
+  const storePath = hold.sidecar.storePath(record);
+  await hold.stores.forget(record.uuid);
+  const stat = await files.linkStat(storePath);
+  if (stat === undefined) return 0;
+  const inside = !record.storePath.startsWith('/');
+  if (stat.kind !== 'file' || !(inside || (await isStoreOf(hold, record)))) {
+    hold.context.warn({
+      message: `${storePath}: left alone, since it is not this snapshot's store any more`,
+      hint: 'remove it by hand if it is of no use',
+    });
+    return 0;
+  }
+  await files.remove(storePath);
+  return stat.allocatedBytes;
+}
+
+async function isStoreOf(hold: Hold, record: SnapshotRecord): Promise<boolean> {
+  try {
+    const identity = storeIdentity(hold.catalog, record);
+    const store = await StoreFile.open(
+      hold.context.host.files,
+      hold.sidecar.storePath(record),
+      'read',
+      identity,
+    );
+    await store.close();
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'damage', 'newer-version', 'not-found')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,97 @@
+/** What snapshots take on the disk, and what removing some would hand over: for plans and dry runs. */
+import { findBit } from '../base/bitmap.ts';
+import { hasCode } from '../base/errors.ts';
+import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
+import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
+import type { Hold } from './hold.ts';
+
+const WINDOW_BYTES = 4096;
+
+/** What a snapshot's store takes on the disk, as `du` counts; 0 where it is missing. */
+export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
+  const stat = await hold.context.host.files.stat(hold.sidecar.storePath(record));
+  return stat?.allocatedBytes ?? 0;
+}
+
+/**
+ * Bytes that would be handed over if `removed` went: of each run of removed snapshots behind one that stays and is
+ * needed, the clusters that any of them has and that one lacks. A damaged store counts as far as it can be read.
+ */
+export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): Promise<number> {
+  const { snapshots } = hold.catalog;
+  let bytes = 0;
+  let receiver: SnapshotRecord | undefined;
+  let needed = false;
+  let donors: SnapshotRecord[] = [];
+  for (const record of snapshots) {
+    if (removed.has(record.uuid)) {
+      if (needed) donors.push(record);
+      continue;
+    }
+    if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
+    donors = [];
+    receiver = record;
+    needed ||= isAlive(record) || record.hidden;
+  }
+  if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
+  return bytes;
+}
+
+async function handOverTo(
+  hold: Hold,
+  receiver: SnapshotRecord,
+  donors: readonly SnapshotRecord[],
+): Promise<number> {
+  const { clusterSizeBytes } = hold.catalog;
+  const geometry = { sizeBytes: receiver.sizeBytes, clusterSizeBytes };
+  const count = clusterCount(geometry);
+  let bytes = 0;
+  for (let firstByte = 0; donors.length > 0 && firstByte * 8 < count; firstByte += WINDOW_BYTES) {
+    const has = Buffer.alloc(Math.min(WINDOW_BYTES, Math.ceil(count / 8) - firstByte));
+    await tryReadBits(hold, receiver, has, firstByte);
+    for (const donor of donors) {
+      const bits = Buffer.alloc(has.length);
+      await tryReadBits(hold, donor, bits, firstByte);
+      const most = Math.min(bits.length * 8, count - firstByte * 8);
+      for (let bit = findBit(bits, true, 0, most); bit < most; bit = findBit(bits, true, bit + 1, most)) {
+        const mask = 1 << (bit & 7);
+        if (((has[bit >>> 3] ?? 0) & mask) !== 0) continue;
+        has[bit >>> 3] = (has[bit >>> 3] ?? 0) | mask;
+        const clusterIndex = firstByte * 8 + bit;
+        if (await takesSlot(hold, donor, clusterIndex)) bytes += clusterLengthBytes(geometry, clusterIndex);
+      }
+    }
+  }
+  return bytes;
+}
+
+async function tryReadBits(
+  hold: Hold,
+  record: SnapshotRecord,
+  bits: Buffer,
+  firstByte: number,
+): Promise<void> {
+  const count = clusterCount({
+    sizeBytes: record.sizeBytes,
+    clusterSizeBytes: hold.catalog.clusterSizeBytes,
+  });
+  const lengthBytes = Math.min(bits.length, Math.ceil(count / 8) - firstByte);
+  if (lengthBytes <= 0) return;
+  try {
+    await hold.readBits(record, bits.subarray(0, lengthBytes), firstByte);
+  } catch (error) {
+    if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
+  }
+}
+
+async function takesSlot(hold: Hold, donor: SnapshotRecord, clusterIndex: number): Promise<boolean> {
+  try {
+    const store = await hold.stores.open(hold.catalog, donor);
+    const [entry] = await readEntries(store, { firstCluster: clusterIndex, count: 1 });
+    return entry !== undefined && entry.slotIndex >= 0;
+  } catch (error) {
+    if (error instanceof ClusterDamage) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * Verifying one store: every structure in it and every copied cluster against its hash. Nothing is changed. Each window
+ * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
+ * since a published slot never changes.
+ */
+import { findBit, getBit } from '../base/bitmap.ts';
+import { isZero } from '../base/bytes.ts';
+import { hasCode, SnapError } from '../base/errors.ts';
+import { xxh64 } from '../base/xxh64.ts';
+import { joinRuns } from '../store/append.ts';
+import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { sumBitmap } from '../store/copied-bitmap.ts';
+import { clusterCount, ENTRY } from '../store/layout.ts';
+import { assess, trustedRecord } from '../store/proof.ts';
+import { ClusterDamage, readClusters } from '../store/read-clusters.ts';
+import type { StoreFile } from '../store/store-file.ts';
+import type { Hold } from './hold.ts';
+import type { Volume } from './volume.ts';
+
+/** Something that is not as it should be, in one store. Without a cluster it concerns all of it. */
+export interface StoreFinding {
+  readonly kind: 'missing' | 'store' | 'bitmap' | 'entry' | 'slot';
+  readonly clusterIndex?: number | undefined;
+  readonly message: string;
+}
+
+export interface StoreReport {
+  readonly clustersChecked: number;
+  readonly findings: readonly StoreFinding[];
+}
+
+/** Entries, and their clusters' bits, that one hold compares. */
+const WINDOW_CLUSTERS = 32768;
+const BUFFER_BYTES = 1 << 20;
+
+export async function verifyStore(volume: Volume, uuid: string): Promise<StoreReport> {
+  const verifier = new StoreVerifier(volume, uuid);
+  await verifier.run();
+  return { clustersChecked: verifier.clustersChecked, findings: verifier.findings };
+}
+
+class StoreVerifier {
+  readonly findings: StoreFinding[] = [];
+  clustersChecked = 0;
+  readonly #volume: Volume;
+  readonly #uuid: string;
+  readonly #slotOwners = new Map<number, number>();
+  #buffer = Buffer.alloc(0);
+
+  constructor(volume: Volume, uuid: string) {
+    this.#volume = volume;
+    this.#uuid = uuid;
+  }
+
+  async run(): Promise<void> {
+    const count = await this.#held((hold, record, store) => this.#checkWhole(hold, record, store));
+    if (count === undefined) return;
+    for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
+      if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
+      const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
+      const copied = await this.#held((hold, record, store) =>
+        this.#compareWindow(hold, record, store, window),
+      );
+      if (copied === undefined) return;
+      await this.#checkSlots(copied);
+    }
+  }
+
+  /** Runs `look` with the store under a shared hold; undefined where it is gone or beyond looking at. */
+  async #held<T>(
+    look: (hold: Hold, record: SnapshotRecord, store: StoreFile) => Promise<T>,
+  ): Promise<T | undefined> {
+    return this.#volume.shared(async (hold) => {
+      const record = hold && findByUuid(hold.catalog, this.#uuid);
+      // Removed since we began: nobody needs it any more.
+      if (hold === undefined || record === undefined) return undefined;
+      try {
+        return await look(hold, record, await hold.stores.open(hold.catalog, record));
+      } catch (error) {
+        if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
+        this.findings.push({
+          kind: error.code === 'not-found' ? 'missing' : 'store',
+          message: error.message,
+        });
+        return undefined;
+      }
+    });
+  }
+
+  /** Flush records, figures, and whether the bitmap comes to them. Returns the number of clusters. */
+  async #checkWhole(hold: Hold, record: SnapshotRecord, store: StoreFile): Promise<number> {
+    const suspicion = hold.suspicion(record);
+    const flushRecord = await trustedRecord(store, suspicion.atLeast);
+    const counts = (await sumBitmap(store)).equals(flushRecord.made);
+    if (!counts) {
+      await assess(store, suspicion);
+      if (!this.#mayBeUnfinished(hold, record)) {
+        const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole, and the next change repairs it`;
+        this.findings.push({ kind: 'bitmap', message });
+      }
+    }
+    return clusterCount(store.identity);
+  }
+
+  /** What a killed command left is not damage: the next change repairs it. */
+  #mayBeUnfinished(hold: Hold, record: SnapshotRecord): boolean {
+    if (!hold.repairDue) return false;
+    const marked = hold.stateIfReadable?.mark?.storeUuid;
+    return record.uuid === marked || record.uuid === newestRecord(hold.catalog)?.uuid;
+  }
+
+  /** Compares bits and entries; returns the clusters whose slots are to be hashed. */
+  async #compareWindow(
+    hold: Hold,
+    record: SnapshotRecord,
+    store: StoreFile,
+    window: { readonly first: number; readonly count: number },
+  ): Promise<{ store: StoreFile; clusters: number[] }> {
+    const { first, count } = window;
+    const bits = Buffer.alloc(Math.ceil(count / 8));
+    const table = Buffer.allocUnsafe(count * ENTRY.sizeBytes);
+    await hold.readBits(record, bits, first >>> 3);
+    await store.readTable(table, first);
+    const clusters: number[] = [];
+    const unfinished = this.#mayBeUnfinished(hold, record);
+    const nothing = findBit(bits, true, 0, count) === count && isZero(table);
+    for (let at = 0; at < count && !nothing; at += 1) {
+      const clusterIndex = first + at;
+      const bytes = table.subarray(at * ENTRY.sizeBytes, (at + 1) * ENTRY.sizeBytes);
+      const copied = getBit(bits, at);
+      if (isZero(bytes)) {
+        if (copied) this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
+        continue;
+      }
+      const entry = store.entries.decode(bytes, 0, clusterIndex);
+      if (!copied) {
+        if (!unfinished) this.#finding('bitmap', clusterIndex, 'has an entry, and is not copied by its bit');
+      } else if (entry === undefined) {
+        this.#finding('entry', clusterIndex, 'its entry does not prove itself');
+      } else {
+        clusters.push(clusterIndex);
+        if (entry.slotIndex >= 0) this.#claimSlot(entry.slotIndex, clusterIndex);
+      }
+    }
+    return { store, clusters };
+  }
+
+  #claimSlot(slotIndex: number, clusterIndex: number): void {
+    const owner = this.#slotOwners.get(slotIndex);
+    if (owner !== undefined)
+      this.#finding('slot', clusterIndex, `shares slot ${slotIndex} with cluster ${owner}`);
+    else if (this.#slotOwners.size < 1 << 20) this.#slotOwners.set(slotIndex, clusterIndex);
+  }
+
+  async #checkSlots(copied: {
+    readonly store: StoreFile;
+    readonly clusters: readonly number[];
+  }): Promise<void> {
+    const { store, clusters } = copied;
+    const size = store.identity.clusterSizeBytes;
+    if (clusters.length > 0 && this.#buffer.length === 0) {
+      this.#buffer = Buffer.allocUnsafeSlow(Math.max(BUFFER_BYTES, size));
+    }
+    for (const run of joinRuns(clusters, Math.max(1, Math.floor(BUFFER_BYTES / size)))) {
+      await this.#checkRun(store, run.firstCluster, run.count);
+      this.clustersChecked += run.count;
+      this.#volume.context.progress(this.clustersChecked * size, undefined);
+    }
+  }
+
+  async #checkRun(store: StoreFile, firstCluster: number, count: number): Promise<void> {
+    try {
+      for (const check of await readClusters(store, { firstCluster, count }, this.#buffer)) {
+        if (xxh64(check.content) !== check.hash) {
+          this.#finding('slot', check.clusterIndex, 'its content does not match its hash');
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof ClusterDamage)) throw error;
+      // One of them cannot be read: the others are still to be told apart.
+      if (count === 1) this.#finding('slot', firstCluster, error.message);
+      else
+        for (let index = 0; index < count; index += 1) await this.#checkRun(store, firstCluster + index, 1);
+    }
+  }
+
+  #finding(kind: StoreFinding['kind'], clusterIndex: number, message: string): void {
+    this.findings.push({ kind, clusterIndex, message: `cluster ${clusterIndex}: ${message}` });
+  }
+}

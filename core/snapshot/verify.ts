@@ -1,0 +1,201 @@
+/**
+ * Verifying: the sidecar's structure, every copied cluster against its hash, every recorded digest against what the
+ * snapshot reads as, and whether the origin was changed outside. In one pass, all of it, and without changing a byte.
+ */
+import { getBit } from '../base/bitmap.ts';
+import { hasCode, SnapError } from '../base/errors.ts';
+import { digestText, Xxh64Digest } from '../base/xxh64.ts';
+import { inUseOffset } from '../io/lock-offsets.ts';
+import { findByName, isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import type { Context } from './context.ts';
+import type { Hold } from './hold.ts';
+import { changedOutside, trustNow } from './outside-change.ts';
+import { digestSnapshot, noSuchSnapshot } from './read.ts';
+import { verifyStore } from './verify-store.ts';
+import { Volume } from './volume.ts';
+
+export interface Finding {
+  /** NAME; undefined where it concerns the sidecar. */
+  readonly name: string | undefined;
+  readonly kind: string;
+  readonly clusterIndex: number | undefined;
+  readonly message: string;
+}
+
+export interface VerifiedSnapshot {
+  readonly name: string;
+  /** Reads exactly as it was frozen, as far as can be told. */
+  readonly ok: boolean;
+  readonly clustersChecked: number;
+  readonly digest: string | undefined;
+  readonly recordedDigest: string | undefined;
+}
+
+export interface Verification {
+  readonly image: string;
+  readonly damaged: boolean;
+  /** A named snapshot, or the origin, is not to be trusted. */
+  readonly untrusted: boolean;
+  readonly snapshots: readonly VerifiedSnapshot[];
+  readonly findings: readonly Finding[];
+}
+
+export interface Target {
+  readonly record: SnapshotRecord;
+  readonly trust: 'valid' | 'modified' | 'invalid';
+}
+
+/** The snapshots to look at, all where none is named, in use by us from then on. @throws `not-found` */
+export function chooseTargets(volume: Volume, names: readonly string[]): Promise<Target[]> {
+  return volume.shared(async (hold) => {
+    if (hold === undefined) {
+      if (names[0] !== undefined) throw noSuchSnapshot(volume.image, names[0]);
+      return [];
+    }
+    for (const name of names) {
+      if (findByName(hold.catalog, name) === undefined) throw noSuchSnapshot(volume.image, name);
+    }
+    const changed = await changedOutside(hold);
+    return hold.catalog.snapshots
+      .filter((record) => !record.hidden && (names.length === 0 || names.includes(record.name)))
+      .map((record) => {
+        hold.sidecar.stateFile.tryLock(inUseOffset(record.number), 'shared');
+        return { record, trust: trustNow(hold, record, changed) };
+      });
+  });
+}
+
+/** @throws `not-found`, and what the volume throws; damage is in the result */
+export async function verifySnapshots(
+  context: Context,
+  image: string,
+  names: readonly string[],
+): Promise<Verification> {
+  const volume = await Volume.open(context, image, 'look');
+  try {
+    const targets = await chooseTargets(volume, names);
+    return await new Verifier(volume, targets, names.length > 0).run();
+  } finally {
+    await volume.close();
+  }
+}
+
+class Verifier {
+  readonly #volume: Volume;
+  readonly #targets: readonly Target[];
+  readonly #named: boolean;
+  readonly #findings: Finding[] = [];
+  readonly #affected = new Set<string>();
+  readonly #checked = new Map<string, number>();
+  #damaged = false;
+
+  constructor(volume: Volume, targets: readonly Target[], named: boolean) {
+    this.#volume = volume;
+    this.#targets = targets;
+    this.#named = named;
+  }
+
+  async run(): Promise<Verification> {
+    await this.#checkState();
+    for (const record of await this.#chainStores()) await this.#checkStore(record);
+    const snapshots: VerifiedSnapshot[] = [];
+    for (const target of this.#targets) snapshots.push(await this.#checkSnapshot(target));
+    const distrusted = this.#targets.filter(({ trust }) => trust !== 'valid');
+    const untrusted = distrusted.some(({ trust }) => this.#named || trust === 'modified');
+    const { image } = this.#volume;
+    return { image, damaged: this.#damaged, untrusted, snapshots, findings: this.#findings };
+  }
+
+  async #checkState(): Promise<void> {
+    await this.#volume.shared(async (hold) => {
+      if (hold === undefined || hold.stateIfReadable !== undefined) return;
+      const message = `${hold.sidecar.stateFile.path}: unreadable; the next change makes it anew`;
+      this.#findings.push({ name: undefined, kind: 'state', clusterIndex: undefined, message });
+      this.#damaged = true;
+    });
+  }
+
+  /** Every store that a target reads through, nameless ones included. */
+  #chainStores(): Promise<readonly SnapshotRecord[]> {
+    return this.#volume.shared(async (hold) => {
+      const { snapshots } = hold?.catalog ?? { snapshots: [] };
+      const wanted = new Set(this.#targets.map(({ record }) => record.uuid));
+      const first = snapshots.findIndex(({ uuid }) => wanted.has(uuid));
+      if (!this.#named) return snapshots;
+      return first < 0 ? [] : snapshots.slice(first);
+    });
+  }
+
+  async #checkStore(record: SnapshotRecord): Promise<void> {
+    const { clustersChecked, findings } = await verifyStore(this.#volume, record.uuid);
+    this.#checked.set(record.uuid, clustersChecked);
+    for (const { kind, clusterIndex, message } of findings) {
+      this.#findings.push({ name: record.name, kind, clusterIndex, message });
+      this.#damaged = true;
+      // A bitmap that does not count is made up for by the table: no reader is harmed.
+      if (kind !== 'bitmap' || clusterIndex !== undefined) await this.#affect(record, clusterIndex);
+    }
+  }
+
+  /** Finds the snapshots that read the damaged cluster, or some of the damaged store. */
+  async #affect(damaged: SnapshotRecord, clusterIndex: number | undefined): Promise<void> {
+    await this.#volume.shared(async (hold) => {
+      const snapshots = hold?.catalog.snapshots ?? [];
+      const at = snapshots.findIndex(({ uuid }) => uuid === damaged.uuid);
+      for (let index = at; hold !== undefined && index >= 0; index -= 1) {
+        const record = snapshots[index];
+        if (record === undefined) break;
+        if (index < at && clusterIndex !== undefined && (await has(hold, record, clusterIndex))) break;
+        this.#affected.add(record.uuid);
+      }
+    });
+  }
+
+  async #checkSnapshot({ record, trust }: Target): Promise<VerifiedSnapshot> {
+    const { name } = record;
+    let ok = trust === 'valid' && !this.#affected.has(record.uuid);
+    if (trust !== 'valid') {
+      const reason = record.ending?.reason ?? 'the origin was changed outside imgsnap';
+      this.#findings.push({ name, kind: trust, clusterIndex: undefined, message: `is ${trust}: ${reason}` });
+    }
+    let digest: string | undefined;
+    if (ok && record.digest !== undefined) {
+      digest = await this.#digest(record);
+      if (digest !== record.digest) {
+        const message =
+          digest === undefined
+            ? 'could not be read'
+            : `reads as ${digest}, but ${record.digest} was recorded`;
+        this.#findings.push({ name, kind: 'digest', clusterIndex: undefined, message });
+        this.#damaged = true;
+        ok = false;
+      }
+    }
+    const clustersChecked = this.#checked.get(record.uuid) ?? 0;
+    return { name, ok, clustersChecked, digest, recordedDigest: record.digest };
+  }
+
+  async #digest(record: SnapshotRecord): Promise<string | undefined> {
+    const digest = new Xxh64Digest();
+    try {
+      await digestSnapshot(this.#volume, record.name, digest);
+      return digestText(digest.value());
+    } catch (error) {
+      if (hasCode(error, 'damage', 'invalid', 'modified', 'not-found')) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** Whether a store has the cluster; one that cannot be read, or is too short, has not. */
+async function has(hold: Hold, record: SnapshotRecord, clusterIndex: number): Promise<boolean> {
+  if (!isAlive(record) && clusterIndex * hold.catalog.clusterSizeBytes >= record.sizeBytes) return false;
+  const byte = Buffer.alloc(1);
+  try {
+    await hold.readBits(record, byte, clusterIndex >>> 3);
+    return getBit(byte, clusterIndex & 7);
+  } catch (error) {
+    if (error instanceof SnapError) return false;
+    throw error;
+  }
+}
