@@ -19,7 +19,7 @@ const spec = declareCommand({
       parseSize,
       'a power of two from 4K to 16M (default 64K, more for huge images)',
     ),
-    store: value('PATH', text, 'keep this snapshot’s copies there: a directory, or a new file'),
+    store: value('PATH', text, "keep this snapshot's copies there: a directory, or a new file"),
     maxSize: value('SIZE', parseSize, 'limit of the data copied for this snapshot'),
     onFull: value(
       'WHAT',

@@ -33,10 +33,10 @@ const options = {
 
 const spec = declareCommand({
   name: 'snap-gc',
-  usage: ['IMAGE@NAME... [OPTION]...', 'IMAGE [RULE]... [OPTION]...'],
+  usage: ['IMAGE@NAME...', 'IMAGE [RULE]...'],
   description:
     'Removes the named snapshots; or, given an image and rules, those that no rule keeps (the rules mean what ' +
-    'restic’s do, in UTC). What older snapshots still need is handed to them first; one that is being read is hidden ' +
+    "restic's do, in UTC). What older snapshots still need is handed to them first; one that is being read is hidden " +
     'at once and reclaimed by a later run. IMAGE alone removes what is invalid and what interrupted commands left.',
   arguments: { targets: many('IMAGE|IMAGE@NAME', 'an image, or snapshots of it', 1) },
   options,
@@ -103,6 +103,8 @@ function tellAcceptance(report: Reporter, image: string, { name, accepted, reaso
 }
 
 function tell(report: Reporter, { image, dryRun, kept, removed, bytesFreed }: Collection): void {
+  // A dry run's plan is what was asked for; a real one's is only a report of success.
+  const say = (text: string) => (dryRun ? report.print(text) : report.printSuccess(text));
   const line = (verb: string, name: string, reasons: readonly string[]) =>
     `${verb} ${image}@${name}${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}\n`;
   for (const { name, reasons } of kept)

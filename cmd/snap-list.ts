@@ -16,7 +16,7 @@ const spec = declareCommand({
   examples: [
     { text: 'What there is:', command: 'snap-list disk.img' },
     {
-      text: 'The newest snapshot’s name:',
+      text: "The newest snapshot's name:",
       command: "snap-list --json disk.img | jq -r '.[0].snapshots[-1].name'",
     },
   ],

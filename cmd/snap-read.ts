@@ -16,7 +16,7 @@ const spec = declareCommand({
   description:
     'Streams a snapshot to standard output, exactly as it was frozen, while others go on writing to the image. ' +
     'Without NAME: the image as it is now. Whatever was copied is checked against its hash before it goes out; a ' +
-    'complete read records the snapshot’s XXH64, and later ones are checked against it.',
+    "complete read records the snapshot's XXH64, and later ones are checked against it.",
   arguments: { image: one('IMAGE[@NAME]', 'what to read') },
   options: {
     offset: value('SIZE', parseSize, 'start there (default 0)'),
@@ -33,7 +33,7 @@ const spec = declareCommand({
   examples: [
     { text: 'A compressed backup:', command: 'snap-read disk.img@nightly | zstd >disk.zst' },
     {
-      text: 'One file out of a partition’s snapshot:',
+      text: "One file out of a partition's snapshot:",
       command: 'snap-read disk.img@nightly -o /tmp/old.img',
     },
     { text: 'The first sector:', command: 'snap-read disk.img@nightly --length 512 | xxd' },

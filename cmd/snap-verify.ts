@@ -10,16 +10,16 @@ import type { Reporter } from './shared/report.ts';
 
 const spec = declareCommand({
   name: 'snap-verify',
-  usage: ['IMAGE [OPTION]...', 'IMAGE@NAME... [OPTION]...'],
+  usage: ['IMAGE', 'IMAGE@NAME...'],
   description:
-    'Checks the sidecar’s structure, every copied cluster against its XXH64, every recorded digest against what its ' +
+    "Checks the sidecar's structure, every copied cluster against its XXH64, every recorded digest against what its " +
     'snapshot reads as, and whether the image was changed outside imgsnap. Changes no byte. --digest, --check and ' +
     '--origin each do something else instead.',
   arguments: {
     targets: many('IMAGE|IMAGE@NAME', 'an image, or snapshots of it; all of them where only it is named', 1),
   },
   options: {
-    digest: flag('print each snapshot’s XXH64, as xxhsum -H1 does'),
+    digest: flag("print each snapshot's XXH64, as xxhsum -H1 does"),
     check: value('FILE', text, 'compare with such lines, matched by NAME; - is standard input'),
     origin: flag('tell how much of the image has changed since each snapshot'),
   },

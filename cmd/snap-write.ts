@@ -17,7 +17,7 @@ const spec = declareCommand({
     extend: flag('let the image grow; a gap before the offset reads as zeros'),
     delta: flag('write only what differs, cluster by cluster: what stayed the same is not copied'),
     zero: value('SIZE', parseSize, 'write that many zero bytes instead of standard input'),
-    noSync: flag('do not flush the image at the end; the snapshots’ copies always are'),
+    noSync: flag("do not flush the image at the end; the snapshots' copies always are"),
   },
   examples: [
     { text: 'Change one sector:', command: 'snap-write disk.img --offset 1M <sector.bin' },
