@@ -107,8 +107,7 @@ function tell(report: Reporter, { image, dryRun, kept, removed, bytesFreed }: Co
   const say = (text: string) => (dryRun ? report.print(text) : report.printSuccess(text));
   const line = (verb: string, name: string, reasons: readonly string[]) =>
     `${verb} ${image}@${name}${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}\n`;
-  for (const { name, reasons } of kept)
-    report.printSuccess(line(dryRun ? 'would keep' : 'kept', name, reasons));
+  for (const { name, reasons } of kept) say(line(dryRun ? 'would keep' : 'kept', name, reasons));
   for (const { name, reasons } of removed) {
     say(line(dryRun ? 'would remove' : 'removed', name, reasons));
   }

@@ -135,6 +135,7 @@ export class World {
     await volume.exclusive(async () => undefined);
     await volume.close();
     session.kill();
+    this.#outsideUnrecorded = false;
   }
 
   #do(op: SimpleOp): Promise<void> {
@@ -173,7 +174,6 @@ export class World {
     // TODO: a change from outside is forgotten where the command that finds it dies between opening `state` and the
     // commit of the marks, and the machine boots then; see core/snapshot/outside-change.ts.
     if (trouble !== undefined && this.#outsideUnrecorded) await this.#changeNothing();
-    this.#outsideUnrecorded = false;
     const session = this.#host.session();
     const context = testContext(session);
     let troubled = false;
