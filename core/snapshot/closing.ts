@@ -7,14 +7,28 @@ import { hasCode } from '../base/errors.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
 
-/** In an exclusive hold: flushes the origin, and closes if nobody changed it while that was done. */
+/**
+ * In an exclusive hold: flushes the origin, and closes if nobody changed it while that was done. The newest store's
+ * bits are flushed with it: they need no flush to be right, and a bitmap that does not count after a clean end would
+ * look like damage.
+ */
 export async function closeState(hold: Hold): Promise<void> {
   if (!hold.state.open) return;
+  await flushActiveBits(hold);
   await hold.origin.syncAll();
   const after = await hold.origin.stat();
   const { originSizeBytes, originTimeNs } = hold.state;
   if (after.sizeBytes !== originSizeBytes || after.modifiedNs !== originTimeNs) return;
   await hold.markClosed();
+}
+
+async function flushActiveBits(hold: Hold): Promise<void> {
+  try {
+    await (await hold.active())?.store.flush();
+  } catch (error) {
+    // A store that cannot be read has nothing to flush; whoever needs it says so.
+    if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
+  }
 }
 
 /** Flushes the origin, and closes. */

@@ -9,7 +9,7 @@ import { uuidFromRandom } from '../base/uuid.ts';
 import { type Catalog, MAX_SNAPSHOT_COUNT, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { EMPTY_FIGURE } from '../store/figure.ts';
 import { clusterCount } from '../store/layout.ts';
-import { STORE_SUFFIX, sidecarPath, storeIdentity } from '../store/sidecar.ts';
+import { STORE_SUFFIX, sidecarPath, storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
 import { closeState } from './closing.ts';
 import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';
@@ -175,18 +175,12 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
   const previous = newestRecord(hold.catalog);
   const active = await hold.active();
   const sealed = active?.flushRecord.made;
+  // From now on nobody looks after its bits: they must be on disk.
+  await active?.store.flush();
   const storePath = hold.sidecar.storePath(record);
   await prepareStorePath(files, storePath);
-  const store = await StoreFile.create(
-    files,
-    storePath,
-    storeIdentity(plan.catalog, record),
-    plan.permissions,
-  );
+  await makeStore(hold, plan, storePath);
   try {
-    await giveLikeImage(hold.context, hold.originStat, storePath, plan.permissions);
-    await store.close();
-    await files.syncDirectory(path.dirname(storePath));
     await hold.commit(
       (catalog) => ({
         ...plan.catalog,
@@ -202,6 +196,29 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
     throw error;
   }
   await closeState(hold);
+}
+
+/**
+ * An empty store under its name, durably. In the sidecar it is made under a name that says it is unfinished, so that
+ * after a crash a store's header is never in doubt; elsewhere nobody would find that one again.
+ */
+async function makeStore(hold: Hold, plan: Plan, storePath: string): Promise<void> {
+  const { files } = hold.context.host;
+  const inside = path.dirname(storePath) === hold.sidecar.directory;
+  const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
+  const identity = storeIdentity(plan.catalog, plan.record);
+  const store = await StoreFile.create(files, makePath, identity, plan.permissions);
+  await store.close();
+  try {
+    await giveLikeImage(hold.context, hold.originStat, makePath, plan.permissions);
+    if (inside) await files.rename(makePath, storePath);
+    await files.syncDirectory(path.dirname(storePath));
+  } catch (error) {
+    for (const made of [makePath, storePath]) {
+      if ((await files.linkStat(made)) !== undefined) await files.remove(made);
+    }
+    throw error;
+  }
 }
 
 /** A commit that failed may have taken place all the same: only the catalog on disk knows. */

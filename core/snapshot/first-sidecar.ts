@@ -13,9 +13,6 @@ import { StoreFile } from '../store/store-file.ts';
 import { giveLikeImage, storePermissions } from './store-path.ts';
 import type { Volume } from './volume.ts';
 
-/** What a sidecar is called while it is built: `disk.img.snap.1a2b3c4d.tmp`. */
-export const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{8}\.tmp$/;
-
 export async function buildFirstSidecar(
   volume: Volume,
   catalog: Catalog,
@@ -27,7 +24,7 @@ export async function buildFirstSidecar(
   // The sync point (fss, snap.c): what the origin holds now is on disk before it is called frozen.
   await volume.origin.syncAll();
   const finalPath = sidecarPath(volume.imagePath);
-  const buildPath = `${finalPath}.${host.randomBytes(4).toString('hex')}.tmp`;
+  const buildPath = `${finalPath}.${host.randomBytes(8).toString('hex')}.tmp`;
   const originStat = await volume.origin.stat();
   const permissions = storePermissions(originStat);
   // Who may read the image may look for its snapshots.

@@ -1,19 +1,28 @@
 /**
- * What interrupted commands left: stores that no catalog names, catalogs that were not renamed, sidecars that were
- * never finished. Judged and removed under the lock, and only what is provably ours (invariant 9).
+ * What interrupted commands left: stores that no catalog names, files that were never given their name, sidecars that
+ * were never finished. Judged and removed under the lock, and only what is provably ours (invariant 9): a store by its
+ * header, which is whole before it has its name; what is unfinished by the name that only we give, in the place that
+ * only we use.
  */
 import * as path from 'node:path';
 import { hasCode } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { acquire, release } from '../io/turnstile.ts';
-import { STATE, STORE_HEADER } from '../store/layout.ts';
-import { CATALOG_FILE, RESERVE_FILE, STATE_FILE, STORE_SUFFIX, sidecarPath } from '../store/sidecar.ts';
+import {
+  CATALOG_FILE,
+  RESERVE_FILE,
+  STATE_FILE,
+  STORE_SUFFIX,
+  sidecarPath,
+  UNFINISHED_SUFFIX,
+} from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
 
-const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{8}\.tmp$/;
-const UNFINISHED_CATALOG = `${CATALOG_FILE}.tmp`;
+const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{16}\.tmp$/;
+const UNFINISHED_CATALOG = `${CATALOG_FILE}${UNFINISHED_SUFFIX}`;
+const UNFINISHED_STORE_PATTERN = /-[0-9a-f]{8}\.cow\.tmp$/;
 
 /** Stores in the sidecar that belong to it and that its catalog does not name, and a catalog never renamed. */
 export async function garbageInSidecar(hold: Hold): Promise<string[]> {
@@ -23,9 +32,9 @@ export async function garbageInSidecar(hold: Hold): Promise<string[]> {
   const garbage: string[] = [];
   for (const name of await files.list(directory)) {
     const filePath = path.join(directory, name);
-    if (name === UNFINISHED_CATALOG) garbage.push(filePath);
-    if (!name.endsWith(STORE_SUFFIX) || named.has(filePath)) continue;
-    if ((await files.linkStat(filePath))?.kind !== 'file') continue;
+    if (named.has(filePath) || (await files.linkStat(filePath))?.kind !== 'file') continue;
+    if (name === UNFINISHED_CATALOG || UNFINISHED_STORE_PATTERN.test(name)) garbage.push(filePath);
+    if (!name.endsWith(STORE_SUFFIX)) continue;
     if (await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid)) garbage.push(filePath);
   }
   return garbage;
@@ -34,8 +43,6 @@ export async function garbageInSidecar(hold: Hold): Promise<string[]> {
 async function isStoreOfSidecar(files: FileSystem, filePath: string, sidecarUuid: string): Promise<boolean> {
   const file = await files.open(filePath, 'read');
   try {
-    // Nothing was written yet: its maker was killed at once.
-    if ((await file.stat()).sizeBytes === 0) return true;
     return (await readStoreIdentity(file)).sidecarUuid === sidecarUuid;
   } catch (error) {
     if (hasCode(error, 'damage', 'newer-version')) return false;
@@ -107,18 +114,11 @@ async function removeUnfinished(files: FileSystem, directory: string): Promise<v
   await files.removeDirectory(directory);
 }
 
+/** By its name alone: after a power loss there may be anything in it. */
 async function isMakersFile(files: FileSystem, filePath: string): Promise<boolean> {
   if ((await files.linkStat(filePath))?.kind !== 'file') return false;
   const name = path.basename(filePath);
-  if (name === CATALOG_FILE || name === UNFINISHED_CATALOG || name === RESERVE_FILE) return true;
-  if (name !== STATE_FILE && !name.endsWith(STORE_SUFFIX)) return false;
-  const magicText = name === STATE_FILE ? STATE.magicText : STORE_HEADER.magicText;
-  const file = await files.open(filePath, 'read');
-  try {
-    const magic = Buffer.alloc(magicText.length);
-    const got = await file.read(magic, 0);
-    return got === 0 || magic.toString('latin1') === magicText;
-  } finally {
-    await file.close();
-  }
+  return (
+    [STATE_FILE, CATALOG_FILE, UNFINISHED_CATALOG, RESERVE_FILE].includes(name) || name.endsWith(STORE_SUFFIX)
+  );
 }

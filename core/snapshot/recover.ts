@@ -8,8 +8,9 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { sumBitmap } from '../store/copied-bitmap.ts';
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
-import { assess, repairStore } from '../store/proof.ts';
+import { assess, repairStore, trustedRecord } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { type State, unknownMark } from '../store/state.ts';
 import type { Hold } from './hold.ts';
@@ -25,7 +26,7 @@ export async function repair(hold: Hold): Promise<void> {
   hold.catalog = await hold.sidecar.readCatalog();
   checkTogether(hold.sidecar, hold.catalog, before);
   // Read before the state is changed: of an earlier boot's batch nothing may be concluded from missing bits.
-  const suspects = suspectRecords(hold, before);
+  const suspects = await suspectRecords(hold, before);
   const suspicions = new Map(suspects.map((record) => [record.uuid, hold.suspicion(record)]));
   await openForRepair(hold, before);
 
@@ -71,12 +72,31 @@ export function checkTogether(sidecar: Sidecar, catalog: Catalog, before: State 
   }
 }
 
-/** The store that receives copies, and the one that the mark names. */
-function suspectRecords(hold: Hold, before: State | undefined): SnapshotRecord[] {
+/**
+ * The store that receives copies, the one that the mark names, and after a power loss, when the mark may be lost too,
+ * any whose bitmap does not count.
+ */
+async function suspectRecords(hold: Hold, before: State | undefined): Promise<SnapshotRecord[]> {
   const newest = newestRecord(hold.catalog);
-  const marked = before?.mark === undefined ? undefined : findByUuid(hold.catalog, before.mark.storeUuid);
-  const suspects = new Set([newest, marked]);
-  return [...suspects].filter((record) => record !== undefined);
+  const marked = before?.mark && findByUuid(hold.catalog, before.mark.storeUuid);
+  const suspects = new Set([newest, marked].filter((record) => record !== undefined));
+  if (hold.sameBoot) return [...suspects];
+  for (const record of hold.catalog.snapshots) {
+    if (!suspects.has(record) && !(await bitmapCounts(hold, record))) suspects.add(record);
+  }
+  return [...suspects];
+}
+
+async function bitmapCounts(hold: Hold, record: SnapshotRecord): Promise<boolean> {
+  try {
+    const store = await hold.stores.open(hold.catalog, record);
+    const { made } = await trustedRecord(store, record.sealed);
+    return (await sumBitmap(store)).equals(made);
+  } catch (error) {
+    // Nothing that repair could mend.
+    if (isBeyondRepair(error)) return true;
+    throw error;
+  }
 }
 
 /** Repair is a change like any other: this boot's, flushed first, and marked until it is done. */

@@ -97,7 +97,10 @@ async function takeOut(
   const wasNewest = newestRecord(hold.catalog)?.uuid === record.uuid;
   const receiver =
     hold.catalog.snapshots[hold.catalog.snapshots.findIndex(({ uuid }) => uuid === record.uuid) - 1];
-  const figure = handed.handOver?.target?.flushRecord.made ?? receiver?.sealed;
+  const target = handed.handOver?.target;
+  const figure = target?.flushRecord.made ?? receiver?.sealed;
+  // The receiver's bits are on disk before nothing but them says what it has.
+  await target?.store.flush();
   const change = (catalog: Catalog): Catalog => {
     const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid) };
     if (receiver === undefined) return without;

@@ -105,6 +105,7 @@ class StoreVerifier {
   /** What a killed command left is not damage: the next change repairs it. */
   #mayBeUnfinished(hold: Hold, record: SnapshotRecord): boolean {
     if (!hold.repairDue) return false;
+    if (!hold.sameBoot) return true;
     const marked = hold.stateIfReadable?.mark?.storeUuid;
     return record.uuid === marked || record.uuid === newestRecord(hold.catalog)?.uuid;
   }

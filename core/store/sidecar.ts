@@ -23,6 +23,8 @@ export const CATALOG_FILE = 'catalog.json';
 export const STATE_FILE = 'state';
 export const RESERVE_FILE = 'reserve';
 export const STORE_SUFFIX = '.cow';
+/** Of a file in the sidecar that is not what its name says yet. */
+export const UNFINISHED_SUFFIX = '.tmp';
 
 /** Where the sidecar of an image stands. The image's path has no symbolic link in it any more. */
 export function sidecarPath(imagePath: string): string {

@@ -14,6 +14,7 @@ import {
   removeDirectoryEntry,
   removeEntry,
   renameEntry,
+  syncEntries,
 } from './name-tree.ts';
 import { type OperationHook, Session } from './session.ts';
 import { systemError } from './system-error.ts';
@@ -132,7 +133,7 @@ export class MemoryFileSystem implements FileSystem {
 
   syncDirectory(path: string): Promise<void> {
     return this.#session.perform({ kind: 'syncDirectory', path }, () => {
-      findDirectory(this.volume.root, path);
+      syncEntries(findDirectory(this.volume.root, path));
     });
   }
 

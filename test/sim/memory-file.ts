@@ -66,11 +66,18 @@ export class MemoryFile implements RandomAccessFile, Closable {
   }
 
   syncData(): Promise<void> {
-    return this.#session.perform({ kind: 'syncData', path: this.path }, () => this.#assertOpen());
+    return this.#session.perform({ kind: 'syncData', path: this.path }, () => {
+      this.#assertOpen();
+      this.#inode.content.sync();
+    });
   }
 
   syncAll(): Promise<void> {
-    return this.#session.perform({ kind: 'syncAll', path: this.path }, () => this.#assertOpen());
+    return this.#session.perform({ kind: 'syncAll', path: this.path }, () => {
+      this.#assertOpen();
+      this.#inode.content.sync();
+      this.#inode.durableModifiedAtNs = this.#inode.modifiedAtNs;
+    });
   }
 
   tryLock(offsetBytes: number, kind: 'shared' | 'exclusive'): boolean {

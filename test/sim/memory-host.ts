@@ -82,7 +82,7 @@ export class MemoryHost implements Host {
 }
 
 /** A small generator of 32-bit numbers: the quality does not matter, that they come again does. */
-function mulberry32(seed: number): () => number {
+export function mulberry32(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -15,7 +15,7 @@ export class MemoryVolume {
   /** What `isCoherent` answers. */
   isCoherent = true;
   umask = 0o022;
-  #inodeNumber = 1;
+  nextInodeNumber = 1;
 
   constructor() {
     this.root = this.makeDirectory(0o777);
@@ -23,12 +23,18 @@ export class MemoryVolume {
   }
 
   makeFile(permissions: number): FileInode {
-    const content = new SparseContent(this.budget);
+    const content = this.makeContent();
     return { ...this.#base(permissions), kind: 'file', content, locks: new ByteLocks(), openCount: 0 };
   }
 
   makeDirectory(permissions: number): DirectoryInode {
-    return { ...this.#base(permissions), kind: 'directory', entries: new Map() };
+    const maps = { entries: new Map<string, Inode>(), pending: [], durable: new Map<string, Inode>() };
+    return { ...this.#base(permissions), kind: 'directory', ...maps };
+  }
+
+  /** What a file's bytes are kept in. */
+  protected makeContent(): SparseContent {
+    return new SparseContent(this.budget);
   }
 
   makeSymlink(target: string): SymlinkInode {
@@ -52,14 +58,22 @@ export class MemoryVolume {
 
   /** Gives the space of a file back that has neither a name nor a reader any more. */
   freeIfUnused(inode: Inode): void {
-    if (inode.kind === 'file' && inode.linkCount === 0 && inode.openCount === 0) inode.content.truncate(0);
+    if (inode.kind === 'file' && inode.linkCount === 0 && inode.openCount === 0) inode.content.release();
   }
 
   #base(permissions: number) {
-    const number = this.#inodeNumber;
-    this.#inodeNumber += 1;
+    const number = this.nextInodeNumber;
+    this.nextInodeNumber += 1;
     const modifiedAtNs = this.clock.tick();
     const mode = permissions & ~this.umask & 0o7777;
-    return { number, mode, userId: 0, groupId: 0, modifiedAtNs, linkCount: 0 };
+    return {
+      number,
+      mode,
+      userId: 0,
+      groupId: 0,
+      modifiedAtNs,
+      durableModifiedAtNs: modifiedAtNs,
+      linkCount: 0,
+    };
   }
 }

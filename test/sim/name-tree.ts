@@ -13,6 +13,8 @@ interface InodeBase {
   groupId: number;
   /** `SimClock.elapsedNs` at the last change. */
   modifiedAtNs: number;
+  /** The time that a flush has put on disk; fdatasync does not. */
+  durableModifiedAtNs: number;
   linkCount: number;
 }
 
@@ -26,6 +28,17 @@ export interface FileInode extends InodeBase {
 export interface DirectoryInode extends InodeBase {
   readonly kind: 'directory';
   readonly entries: Map<string, Inode>;
+  /** Changes of entries that no flush of the directory has made durable; one operation's have one time. */
+  readonly pending: EntryChange[];
+  /** What a power loss leaves at least. */
+  readonly durable: Map<string, Inode>;
+}
+
+/** `inode` is undefined where the name was taken away. */
+export interface EntryChange {
+  readonly atNs: number;
+  readonly name: string;
+  readonly inode: Inode | undefined;
 }
 
 export interface SymlinkInode extends InodeBase {
@@ -109,6 +122,7 @@ export function findDirectory(root: DirectoryInode, path: string): DirectoryInod
 export function addEntry(place: Place, inode: Inode, atNs: number): void {
   if (place.inode !== undefined) throw systemError('EEXIST');
   place.directory.entries.set(place.name, inode);
+  place.directory.pending.push({ atNs, name: place.name, inode });
   place.directory.modifiedAtNs = atNs;
   inode.linkCount += 1;
 }
@@ -152,6 +166,14 @@ export function renameEntry(from: Place, to: Place, atNs: number): Inode | undef
 
 function detach(place: Place, inode: Inode, atNs: number): void {
   place.directory.entries.delete(place.name);
+  place.directory.pending.push({ atNs, name: place.name, inode: undefined });
   place.directory.modifiedAtNs = atNs;
   inode.linkCount -= 1;
+}
+
+/** fsync of a directory: its entries are on disk as they are. */
+export function syncEntries(directory: DirectoryInode): void {
+  directory.durable.clear();
+  for (const [name, inode] of directory.entries) directory.durable.set(name, inode);
+  directory.pending.length = 0;
 }

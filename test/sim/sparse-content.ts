@@ -83,6 +83,22 @@ export class SparseContent {
     this.#sizeBytes = sizeBytes;
   }
 
+  /** fdatasync. Nothing is ever lost here; a content that can lose something takes it from here on as safe. */
+  sync(): void {
+    return;
+  }
+
+  /** Neither a name nor a reader is left. */
+  release(): void {
+    this.truncate(0);
+  }
+
+  /** The same bytes, in a content that shares nothing with this one. */
+  copyInto(copy: SparseContent): void {
+    for (const [pageIndex, page] of this.#pages) copy.#pages.set(pageIndex, Buffer.from(page));
+    copy.#sizeBytes = this.#sizeBytes;
+  }
+
   #pageToWrite(pageIndex: number): Buffer | undefined {
     const present = this.#pages.get(pageIndex);
     if (present !== undefined) return present;
