@@ -13,7 +13,7 @@ import type { Volume } from './volume.ts';
  * look like damage.
  */
 export async function closeState(hold: Hold): Promise<void> {
-  if (!hold.state.open) return;
+  if (hold.state.phase === 'closed') return;
   await flushActiveBits(hold);
   await hold.origin.syncAll();
   const after = await hold.origin.stat();
@@ -24,7 +24,8 @@ export async function closeState(hold: Hold): Promise<void> {
 
 async function flushActiveBits(hold: Hold): Promise<void> {
   try {
-    await (await hold.active())?.store.flush();
+    const active = await hold.active();
+    if (active !== undefined) await hold.flushBits(active.store);
   } catch (error) {
     // A store that cannot be read has nothing to flush; whoever needs it says so.
     if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
@@ -33,8 +34,8 @@ async function flushActiveBits(hold: Hold): Promise<void> {
 
 /** Flushes the origin, and closes. */
 export async function settle(volume: Volume): Promise<void> {
-  const open = await volume.shared(async (hold) => hold?.stateIfReadable?.open ?? true);
-  if (!open) return;
+  const closed = await volume.shared(async (hold) => hold?.stateIfReadable?.phase === 'closed');
+  if (closed) return;
   // Most of it without the lock, so that nobody waits for gigabytes to reach the disk.
   await volume.origin.syncAll();
   try {

@@ -52,9 +52,9 @@ export async function recordDigest(
       const onDisk = findByUuid(await hold.sidecar.readCatalog(), since.uuid);
       if (onDisk?.digest !== undefined) return onDisk.digest;
       if (!isAsItWas(hold, since)) return undefined;
-      const wasOpen = hold.state.open;
+      const wasClosed = hold.state.phase === 'closed';
       await hold.commit((catalog) => withRecord(catalog, since.uuid, { digest }), { keepGeneration: true });
-      if (!wasOpen) await closeState(hold);
+      if (wasClosed) await closeState(hold);
       return digest;
     });
   } catch (error) {

@@ -33,7 +33,7 @@ export async function buildFirstSidecar(
   const state: State = {
     sidecarUuid: catalog.sidecarUuid,
     bootId: await host.bootId(),
-    open: true,
+    phase: 'opening',
     generation: catalog.generation,
     batch: 0,
     repairs: 0,
@@ -73,7 +73,7 @@ export async function buildFirstSidecar(
     await files.syncDirectory(path.dirname(finalPath));
     const quiet =
       unflushed.modifiedNs === originStat.modifiedNs && unflushed.sizeBytes === originStat.sizeBytes;
-    await sidecar.writeState({ ...state, open: !quiet, mark: undefined });
+    await sidecar.writeState({ ...state, phase: quiet ? 'closed' : 'opening', mark: undefined });
     await sidecar.flushState();
     release(sidecar.stateFile);
   } finally {

@@ -106,7 +106,8 @@ export class Hold {
   /** Whether the origin's time in `state` says anything: not after a crash, which leaves it behind the origin's. */
   get timeCounts(): boolean {
     const state = this.#state;
-    return state !== undefined && !state.mark?.writesOrigin && (!state.open || this.sameBoot);
+    if (state === undefined || state.mark?.writesOrigin) return false;
+    return state.phase === 'closed' || (state.phase === 'open' && this.sameBoot);
   }
 
   get originChangedOutside(): boolean {
@@ -197,17 +198,35 @@ export class Hold {
     this.#state = state;
   }
 
+  /**
+   * Writes `next` and flushes it. A flush that fails may bring back any earlier state that once reached the disk; so
+   * what was there before is then written again.
+   */
+  async writeDurably(next: State, before: State | undefined): Promise<void> {
+    await this.replaceState(next);
+    try {
+      await this.sidecar.flushState();
+    } catch (error) {
+      if (before === undefined) await this.sidecar.clearState();
+      else await this.replaceState(before);
+      throw error;
+    }
+  }
+
   /** For repair alone: puts a whole state in place. */
   async replaceState(state: State): Promise<void> {
     await this.sidecar.writeState(state);
     this.#state = state;
   }
 
-  /** Makes `state` say, durably, that this boot has begun to change things. */
+  /**
+   * Makes `state` say, durably, that this boot has begun to change things. Only what was flushed and is not confirmed
+   * can come back from the disk, by a failed flush of `state` later in this boot: then repair is due.
+   */
   async ensureOpen(): Promise<void> {
-    if (this.state.open && this.sameBoot) return;
-    await this.#write({ open: true, bootId: this.bootId });
-    await this.sidecar.flushState();
+    if (this.state.phase === 'open' && this.sameBoot) return;
+    await this.writeDurably({ ...this.state, phase: 'opening', bootId: this.bootId }, this.state);
+    await this.#write({ phase: 'open' });
   }
 
   /** Sets the in-flight mark with the next batch number. */
@@ -228,10 +247,20 @@ export class Hold {
     return { originSizeBytes: this.originStat.sizeBytes, originTimeNs: this.originStat.modifiedNs };
   }
 
+  /**
+   * Puts a store's bits on disk. Under the mark, since a flush that fails may make the system forget what was dirty:
+   * repair then writes them anew.
+   */
+  async flushBits(store: StoreFile): Promise<void> {
+    const { storeUuid } = store.identity;
+    await this.begin({ storeUuid, firstCluster: 0, lastCluster: 0, writesOrigin: false });
+    await store.flush();
+    await this.finish();
+  }
+
   /** Says, durably, that everything is on disk: the origin was flushed and has not changed since. */
   async markClosed(): Promise<void> {
-    await this.#write({ open: false });
-    await this.sidecar.flushState();
+    await this.writeDurably({ ...this.state, phase: 'closed' }, this.state);
   }
 
   /**

@@ -80,7 +80,7 @@ async function suspectRecords(hold: Hold, before: State | undefined): Promise<Sn
   const newest = newestRecord(hold.catalog);
   const marked = before?.mark && findByUuid(hold.catalog, before.mark.storeUuid);
   const suspects = new Set([newest, marked].filter((record) => record !== undefined));
-  if (hold.sameBoot) return [...suspects];
+  if (hold.sameBoot && before?.phase === 'open') return [...suspects];
   for (const record of hold.catalog.snapshots) {
     if (!suspects.has(record) && !(await bitmapCounts(hold, record))) suspects.add(record);
   }
@@ -106,7 +106,7 @@ async function openForRepair(hold: Hold, before: State | undefined): Promise<voi
   const fresh: State = before ?? {
     sidecarUuid: catalog.sidecarUuid,
     bootId: hold.bootId,
-    open: true,
+    phase: 'opening',
     generation: catalog.generation,
     batch: 0,
     repairs: 0,
@@ -116,11 +116,14 @@ async function openForRepair(hold: Hold, before: State | undefined): Promise<voi
     figureStoreUuid: NIL_UUID,
     figure: EMPTY_FIGURE,
   };
-  // Whether the origin's time counts must be the same after an interruption as it was before.
-  const unknown = unknownMark(!hold.timeCounts);
-  const mark = sameBoot ? (before?.mark ?? unknown) : unknown;
-  await hold.replaceState({ ...fresh, open: true, bootId: hold.bootId, mark });
-  await hold.sidecar.flushState();
+  // What the mark tells of a batch holds for its own boot; whether the origin's time counts must not change by this.
+  const mark = {
+    ...((sameBoot ? before?.mark : undefined) ?? unknownMark(true)),
+    writesOrigin: !hold.timeCounts,
+  };
+  const opening: State = { ...fresh, phase: 'opening', bootId: hold.bootId, mark };
+  await hold.writeDurably(opening, before);
+  await hold.replaceState({ ...opening, phase: 'open' });
 }
 
 function repairedState(hold: Hold, before: State | undefined, figures: Map<string, Figure>): State {

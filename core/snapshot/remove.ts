@@ -100,7 +100,7 @@ async function takeOut(
   const target = handed.handOver?.target;
   const figure = target?.flushRecord.made ?? receiver?.sealed;
   // The receiver's bits are on disk before nothing but them says what it has.
-  await target?.store.flush();
+  if (target !== undefined) await hold.flushBits(target.store);
   const change = (catalog: Catalog): Catalog => {
     const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid) };
     if (receiver === undefined) return without;

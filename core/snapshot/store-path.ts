@@ -53,6 +53,7 @@ export async function chooseStorePath(
       });
     }
   }
+  await prepareStorePath(files, absolute);
   return absolute;
 }
 

@@ -11,6 +11,7 @@ import { Mutex } from '../io/mutex.ts';
 import { acquire, pollLock, release } from '../io/turnstile.ts';
 import { RepairNeeded } from '../store/append.ts';
 import { findSidecar, Sidecar, STATE_FILE } from '../store/sidecar.ts';
+import { isSettled } from '../store/state.ts';
 import type { Context } from './context.ts';
 import { Hold, type HoldCache } from './hold.ts';
 import { checkLinks, resolveImage } from './origin.ts';
@@ -167,8 +168,7 @@ export class Volume {
     const state = await sidecar.readState();
     const bootId = await this.context.host.bootId();
     const stamp = state && `${state.sidecarUuid}/${state.generation}`;
-    let repairDue =
-      state === undefined || state.mark !== undefined || (state.open && !state.bootId.equals(bootId));
+    let repairDue = !isSettled(state, bootId);
     let catalog = cache.catalog?.catalog;
     if (repairDue || catalog === undefined || cache.catalog?.stamp !== stamp) {
       catalog = await sidecar.readCatalog();

@@ -113,7 +113,10 @@ export const STATE = {
 } as const;
 
 export const STATE_FLAG = {
+  /** Something may have changed since the boot that is named began. */
   open: 1,
+  /** The flush that made `open` durable has returned. Itself it is not flushed. */
+  confirmed: 8,
   mark: 2,
   /** What the mark stands for may have written to the origin, so that its time says nothing. */
   markWritesOrigin: 4,

@@ -101,6 +101,11 @@ export class Sidecar {
     await this.stateFile.write(encodeState(state), 0);
   }
 
+  /** Makes the state unreadable, as it was found: that means repair. */
+  async clearState(): Promise<void> {
+    await this.stateFile.write(Buffer.alloc(STATE.sizeBytes), 0);
+  }
+
   async flushState(): Promise<void> {
     await this.stateFile.syncData();
   }

@@ -29,11 +29,18 @@ export function unknownMark(writesOrigin: boolean): Mark {
   return { batch: 0, storeUuid: NIL_UUID, firstCluster: 0, lastCluster: 0, writesOrigin };
 }
 
+/**
+ * - `closed`: all that was changed is on disk, and the origin's time is its last
+ * - `opening`: flushed, so this is what a failed flush or a kill may bring back: anything may have happened since
+ * - `open`: things are being changed in this boot, and `opening` is durable
+ */
+export type Phase = 'closed' | 'opening' | 'open';
+
 export interface State {
   readonly sidecarUuid: string;
-  /** The boot in which the state was opened; the mark is of that boot too. */
+  /** The boot in which the phase was entered; the mark is of that boot too. */
   readonly bootId: Buffer;
-  readonly open: boolean;
+  readonly phase: Phase;
   readonly generation: number;
   readonly batch: number;
   /** Raised by every repair, so that what was proven before it is proven again. */
@@ -54,7 +61,8 @@ export function encodeState(state: State): Buffer {
   bytes.write(STATE.magicText, F.magic.at, 'latin1');
   bytes.writeUInt32LE(FORMAT_VERSION, F.version.at);
   const flags =
-    (state.open ? STATE_FLAG.open : 0) |
+    (state.phase === 'closed' ? 0 : STATE_FLAG.open) |
+    (state.phase === 'open' ? STATE_FLAG.confirmed : 0) |
     (state.mark ? STATE_FLAG.mark : 0) |
     (mark.writesOrigin ? STATE_FLAG.markWritesOrigin : 0);
   bytes.writeUInt32LE(flags, F.flags.at);
@@ -76,6 +84,17 @@ export function encodeState(state: State): Buffer {
   bytes.writeUInt32LE(state.figure.xorHigh, F.figureXor.at + 4);
   bytes.writeBigUInt64LE(xxh64(bytes.subarray(0, F.check.at)), F.check.at);
   return bytes;
+}
+
+function phaseOf(flags: number): Phase {
+  if ((flags & STATE_FLAG.open) === 0) return 'closed';
+  return (flags & STATE_FLAG.confirmed) === 0 ? 'opening' : 'open';
+}
+
+/** Whether the last change is known to have ended, or nothing has been changed since. */
+export function isSettled(state: State | undefined, bootId: Buffer): state is State {
+  if (state === undefined || state.mark !== undefined) return false;
+  return state.phase === 'closed' || (state.phase === 'open' && state.bootId.equals(bootId));
 }
 
 /**
@@ -103,7 +122,7 @@ export function decodeState(bytes: Buffer, path: string): State | undefined {
   const state: State = {
     sidecarUuid: uuidText(bytes.subarray(F.sidecarUuid.at)),
     bootId: Buffer.from(bytes.subarray(F.bootId.at, F.bootId.at + F.bootId.bytes)),
-    open: (flags & STATE_FLAG.open) !== 0,
+    phase: phaseOf(flags),
     generation: number(F.generation),
     batch: number(F.batch),
     repairs: number(F.repairs),
