@@ -6,6 +6,14 @@ import { parseReference } from '../core/snapshot/reference.ts';
 import { runCommand } from './shared/command.ts';
 import { declareCommand, one, oneOf, text, value } from './shared/options.ts';
 
+/** Labels stand in the catalog, which every command reads. */
+const MAX_LABEL_BYTES = 1024;
+
+function parseLabel(given: string): string {
+  if (Buffer.byteLength(given) <= MAX_LABEL_BYTES && !given.includes('\0')) return given;
+  throw new SnapError('usage', `a label is a text of at most ${MAX_LABEL_BYTES} bytes, without NUL`);
+}
+
 const spec = declareCommand({
   name: 'snap-create',
   description:
@@ -26,7 +34,7 @@ const spec = declareCommand({
       oneOf('invalidate', 'refuse'),
       'when limit or disk is full: invalidate ends the snapshot and lets the write go on (default), refuse fails the write',
     ),
-    label: value('TEXT', text, 'a remark, shown by snap-list --json'),
+    label: value('TEXT', parseLabel, 'a remark, shown by snap-list --json'),
     time: value('RFC3339', parseTime, 'record this creation time'),
   },
   examples: [
@@ -42,7 +50,6 @@ const spec = declareCommand({
 
 runCommand(spec, async (options, { context, report }) => {
   const reference = await parseReference(context.host.files, options.image);
-  if (options.label?.includes('\0')) throw new SnapError('usage', 'a label cannot hold a NUL');
   const { createSnapshot } = await import('../core/snapshot/create.ts');
   const created = await createSnapshot(context, reference, {
     clusterSizeBytes: options.clusterSize,

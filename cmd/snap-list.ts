@@ -1,7 +1,9 @@
 /** snap-list [IMAGE ...]: which snapshots there are. */
+import type { SnapError } from '../core/base/errors.ts';
 import { formatSize } from '../core/base/units.ts';
 import type { ListedImage, ListedSnapshot } from '../core/snapshot/list.ts';
 import { runCommand } from './shared/command.ts';
+import { exitStatusOf } from './shared/exit-codes.ts';
 import { imageOnly } from './shared/image.ts';
 import { declareCommand, many } from './shared/options.ts';
 
@@ -30,11 +32,18 @@ runCommand(spec, async (options, { context, report }) => {
   }
   const { listDirectory, listImage } = await import('../core/snapshot/list.ts');
   const listed: ListedImage[] = [];
-  if (images.length === 0) listed.push(...(await listDirectory(context, '.')));
+  let failure: SnapError | undefined;
+  if (images.length === 0) {
+    const onFailure = (error: SnapError) => {
+      report.warn({ message: error.message, hint: error.hint, loss: true });
+      failure ??= error;
+    };
+    listed.push(...(await listDirectory(context, '.', onFailure)));
+  }
   for (const image of images) listed.push(await listImage(context, image));
   if (options.json) report.json(listed.map(toJson));
   else report.print(table(listed));
-  return 0;
+  return failure === undefined ? 0 : exitStatusOf(failure);
 });
 
 const HEADER = ['NAME', 'CREATED', 'STATE', 'SIZE', 'USED', 'DIGEST'];

@@ -1,6 +1,6 @@
 /** snap-verify IMAGE | IMAGE@NAME ...: looks whether everything still is what was frozen, and changes nothing. */
 import { hasCode, SnapError } from '../core/base/errors.ts';
-import type { SnapshotDigest } from '../core/snapshot/compare.ts';
+import type { OriginDifference, SnapshotDigest } from '../core/snapshot/compare.ts';
 import type { Context } from '../core/snapshot/context.ts';
 import type { Finding, Verification } from '../core/snapshot/verify.ts';
 import { runCommand } from './shared/command.ts';
@@ -68,7 +68,7 @@ async function verify(work: Work): Promise<number> {
   for (const finding of result.findings) report.print(`${where(image, finding)}: ${finding.message}\n`);
   const clusters = result.snapshots.reduce((sum, snapshot) => sum + snapshot.clustersChecked, 0);
   const whole = result.snapshots.filter(({ ok }) => ok).length;
-  const count = `${image}: ${result.findings.length} findings; ${whole} of ${result.snapshots.length} snapshots whole, ${clusters} clusters checked\n`;
+  const count = `${image}: ${plural(result.findings.length, 'finding')}; ${whole} of ${result.snapshots.length} snapshots whole, ${clusters} clusters checked\n`;
   if (result.findings.length > 0) report.print(count);
   else report.printSuccess(count);
   return status;
@@ -156,31 +156,48 @@ function expectedDigests(lines: string): Map<string, string> {
 }
 
 async function check(work: Work, lines: string): Promise<number> {
-  const { context, report, image } = work;
+  const { report, image } = work;
   const expected = expectedDigests(lines);
-  const wanted =
-    work.names.length > 0 ? work.names.filter((name) => expected.has(name)) : [...expected.keys()];
-  if (wanted.length === 0) {
+  const wanted = work.names.length > 0 ? work.names : [...expected.keys()];
+  if (!wanted.some((name) => expected.has(name))) {
     throw new SnapError('not-found', `${image}: no line of the list is about its snapshots`, {
       hint: 'the lines are those that snap-verify --digest prints',
     });
   }
   const results: SnapshotDigest[] = [];
-  for (const name of wanted) results.push(await digestIfThere(context, image, name));
-  const isOk = (result: SnapshotDigest) =>
-    result.digest !== undefined && result.digest === expected.get(result.name);
-  const gone = results.filter(({ failure }) => failure?.code === 'not-found');
-  const failed = results.filter((result) => !isOk(result) && !gone.includes(result));
-  const status = failed.length > 0 ? 3 : gone.length > 0 ? 1 : 0;
+  for (const name of wanted) results.push(await checkOne(work, name, expected.get(name)));
+  // One that is gone, or that the list lacks, was not compared: neither OK nor FAILED.
+  const compared = results.filter(({ failure }) => failure?.code !== 'not-found');
+  const failed = compared.some(({ failure }) => failure !== undefined);
+  const status = failed ? 3 : compared.length < results.length ? 1 : 0;
   if (work.json) {
     report.json(digestsJson(image, status === 0, results));
     return status;
   }
   for (const result of results) {
-    report.print(`${image}@${result.name}: ${isOk(result) ? 'OK' : 'FAILED'}\n`);
-    if (result.failure !== undefined) report.warn({ message: result.failure.message, loss: true });
+    const { failure } = result;
+    if (failure === undefined) report.printSuccess(`${image}@${result.name}: OK\n`);
+    else if (compared.includes(result)) report.print(`${image}@${result.name}: FAILED\n`);
+    if (failure !== undefined && failure.code !== 'differs')
+      report.warn({ message: failure.message, loss: true });
   }
   return status;
+}
+
+/** The digest of one snapshot, a failure where it is not the one that the list has. */
+async function checkOne(
+  { context, image }: Work,
+  name: string,
+  expected: string | undefined,
+): Promise<SnapshotDigest> {
+  if (expected === undefined) {
+    const failure = new SnapError('not-found', `${image}@${name}: no line of the list is about it`);
+    return { name, digest: undefined, recordedDigest: undefined, failure };
+  }
+  const result = await digestIfThere(context, image, name);
+  if (result.failure !== undefined || result.digest === expected) return result;
+  const message = `${image}@${name}: reads as ${result.digest}, but ${expected} is in the list`;
+  return { ...result, failure: new SnapError('differs', message) };
 }
 
 /** The digest of one snapshot; one that is gone is a result too. */
@@ -202,20 +219,46 @@ async function compare(work: Work): Promise<number> {
   const { context, report, image } = work;
   const { compareWithOrigin } = await import('../core/snapshot/compare.ts');
   const differences = await compareWithOrigin(context, image, work.names);
-  const same = differences.every(({ bytesChanged }) => bytesChanged === 0);
+  const status = compareStatus(differences, work.names.length > 0);
   if (work.json) {
-    const snapshots = differences.map(({ name, clustersChanged, bytesChanged }) => ({
-      name,
-      ok: bytesChanged === 0,
-      clustersChecked: 0,
-      clustersChanged,
-      bytesChanged,
-    }));
-    report.json({ image, ok: same, snapshots, findings: [] });
-    return same ? 0 : 3;
+    report.json(differencesJson(image, status === 0, differences));
+    return status;
   }
-  for (const { name, clustersChanged, bytesChanged } of differences) {
-    report.print(`${image}@${name}: ${clustersChanged} clusters, ${bytesChanged} bytes differ\n`);
+  for (const { name, failure, clustersChanged, bytesChanged } of differences) {
+    if (failure !== undefined) report.warn({ message: failure.message, hint: failure.hint, loss: true });
+    else
+      report.print(
+        `${image}@${name}: ${plural(clustersChanged, 'cluster')}, ${plural(bytesChanged, 'byte')} differ\n`,
+      );
   }
-  return same ? 0 : 3;
+  return status;
 }
+
+/** A difference or damage weighs more than a lack of trust; an invalid snapshot that nobody named weighs nothing. */
+function compareStatus(differences: readonly OriginDifference[], named: boolean): number {
+  const codes = new Set(differences.map(({ failure }) => failure?.code));
+  if (codes.has('damage') || differences.some(({ bytesChanged }) => bytesChanged > 0)) return 3;
+  return codes.has('modified') || (codes.has('invalid') && named) ? 5 : 0;
+}
+
+function differencesJson(image: string, ok: boolean, differences: readonly OriginDifference[]): object {
+  return {
+    image,
+    ok,
+    snapshots: differences.map(({ name, failure, clustersChanged, bytesChanged }) => ({
+      name,
+      ok: failure === undefined && bytesChanged === 0,
+      clustersChecked: 0,
+      ...(failure === undefined && { clustersChanged, bytesChanged }),
+    })),
+    findings: differences
+      .filter(({ failure }) => failure !== undefined)
+      .map(({ name, failure }) => ({
+        snapshot: `${image}@${name}`,
+        kind: failure?.code,
+        message: failure?.message,
+      })),
+  };
+}
+
+const plural = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;

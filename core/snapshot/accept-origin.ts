@@ -5,7 +5,7 @@
 import { hasCode } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { findByUuid, type SnapshotRecord, withRecord } from '../store/catalog.ts';
-import { settle } from './closing.ts';
+import { settleIfOpen } from './closing.ts';
 import type { Context } from './context.ts';
 import { isAsItWas } from './digest.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
@@ -37,7 +37,7 @@ export async function acceptOrigin(
     });
     const acceptances: Acceptance[] = [];
     for (const record of marked) acceptances.push(await acceptOne(volume, record, options));
-    if (!options.dryRun) await settle(volume);
+    if (!options.dryRun) await settleIfOpen(volume);
     return acceptances;
   } finally {
     await volume.close();

@@ -32,10 +32,8 @@ async function flushActiveBits(hold: Hold): Promise<void> {
   }
 }
 
-/** Flushes the origin, and closes. */
+/** Flushes the origin, and closes unless somebody else is at work. */
 export async function settle(volume: Volume): Promise<void> {
-  const closed = await volume.shared(async (hold) => hold?.stateIfReadable?.phase === 'closed');
-  if (closed) return;
   // Most of it without the lock, so that nobody waits for gigabytes to reach the disk.
   await volume.origin.syncAll();
   try {
@@ -45,4 +43,10 @@ export async function settle(volume: Volume): Promise<void> {
   } catch (error) {
     if (!hasCode(error, 'busy', 'interrupted')) throw error;
   }
+}
+
+/** As `settle`, but does nothing where nothing is open. */
+export async function settleIfOpen(volume: Volume): Promise<void> {
+  const isClosed = await volume.shared(async (hold) => hold?.stateIfReadable?.phase === 'closed');
+  if (!isClosed) await settle(volume);
 }

@@ -4,7 +4,7 @@
  */
 import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
 import { findByName, type SnapshotRecord } from '../store/catalog.ts';
-import { settle } from './closing.ts';
+import { settleIfOpen } from './closing.ts';
 import type { Context } from './context.ts';
 import { garbageInSidecar, removeGarbage, removeUnfinishedSidecars } from './garbage.ts';
 import type { Hold } from './hold.ts';
@@ -77,7 +77,7 @@ export async function collectSnapshots(
       if (request.names === undefined) {
         bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
       }
-      await settle(volume);
+      await settleIfOpen(volume);
       return result(plan, bytesFreed);
     });
   } finally {

@@ -59,11 +59,13 @@ async function digestTarget(volume: Volume, { record, trust }: Target): Promise<
 
 export interface OriginDifference {
   readonly name: string;
+  /** Why it could not be compared. */
+  readonly failure: SnapError | undefined;
   readonly clustersChanged: number;
   readonly bytesChanged: number;
 }
 
-/** How the origin's present state differs from each snapshot. @throws as reading the snapshot does */
+/** How the origin's present state differs from each snapshot; those that cannot be read say why. */
 export async function compareWithOrigin(
   context: Context,
   image: string,
@@ -73,7 +75,12 @@ export async function compareWithOrigin(
   const differences: OriginDifference[] = [];
   try {
     for (const { record } of await chooseTargets(volume, names)) {
-      differences.push(await compareOne(volume, record.name));
+      try {
+        differences.push(await compareOne(volume, record.name));
+      } catch (failure) {
+        if (!hasCode(failure, 'damage', 'invalid', 'modified', 'not-found')) throw failure;
+        differences.push({ name: record.name, failure, clustersChanged: 0, bytesChanged: 0 });
+      }
     }
     return differences;
   } finally {
@@ -112,6 +119,7 @@ async function compareOne(volume: Volume, name: string): Promise<OriginDifferenc
   const grownBytes = Math.max(0, (await volume.origin.stat()).sizeBytes - sizeBytes);
   return {
     name,
+    failure: undefined,
     clustersChanged: clustersChanged + Math.ceil(grownBytes / size),
     bytesChanged: bytesChanged + grownBytes,
   };

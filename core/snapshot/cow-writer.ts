@@ -14,8 +14,8 @@ import { AppendBatch, joinRuns, RepairNeeded, type Run } from '../store/append.t
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import type { ActiveStore, Hold } from './hold.ts';
-import { endForLackOfSpace, limitReached } from './limits.ts';
-import { readOrigin } from './origin.ts';
+import { endForLackOfSpace, limitReached, snapshotsLacking } from './limits.ts';
+import { readOldContent } from './origin.ts';
 import { giveUp } from './recover.ts';
 
 /** Bytes to be written at a place of the origin. */
@@ -33,14 +33,38 @@ export interface BatchResult {
 
 const COPY_BUFFER_BYTES = 1 << 20;
 
-/** The clusters, ascending, that must be copied before `extents` are written. */
-export function missingClusters(hold: Hold, active: ActiveStore, extents: readonly Extent[]): number[] {
+/** Copying did not end; nothing of the origin was written. */
+class CopyFailed extends Error {
+  override readonly cause: unknown;
+  /** Where the batch's slots began, if it came so far. */
+  readonly firstSlot: number | undefined;
+
+  constructor(cause: unknown, firstSlot: number | undefined) {
+    super('copying failed');
+    this.cause = cause;
+    this.firstSlot = firstSlot;
+  }
+}
+
+function damagedTable({ store }: ActiveStore): SnapError {
+  return new SnapError('damage', `${store.path}: its indirect table is damaged; nothing was written`, {
+    path: store.path,
+    hint: 'see what is still whole with snap-verify',
+  });
+}
+
+/**
+ * The clusters, ascending, that must be copied before `extents` are written: those that the newest store lacks and that
+ * some snapshot still reads from the origin.
+ */
+export async function missingClusters(
+  hold: Hold,
+  active: ActiveStore,
+  extents: readonly Extent[],
+): Promise<number[]> {
   const { clusterSizeBytes, sizeBytes } = active.store.identity;
-  const neededBytes = Math.max(
-    0,
-    ...hold.catalog.snapshots.filter(isAlive).map((record) => record.sizeBytes),
-  );
-  const endBytes = Math.min(neededBytes, sizeBytes);
+  const alive = hold.catalog.snapshots.filter(isAlive);
+  const endBytes = Math.min(Math.max(0, ...alive.map((record) => record.sizeBytes)), sizeBytes);
   const missing = new Set<number>();
   for (const { offsetBytes, data } of extents) {
     const untilBytes = Math.min(offsetBytes + data.length, endBytes);
@@ -50,7 +74,14 @@ export function missingClusters(hold: Hold, active: ActiveStore, extents: readon
       if (!getBit(active.bitmap.bits, index)) missing.add(index);
     }
   }
-  return [...missing].sort((a, b) => a - b);
+  const clusters = [...missing].sort((a, b) => a - b);
+  if (isAlive(active.record)) return clusters;
+  // The newest has ended: older ones may have some of these in stores of their own.
+  const needed: number[] = [];
+  for (const clusterIndex of clusters) {
+    if ((await snapshotsLacking(hold, [clusterIndex])).length > 0) needed.push(clusterIndex);
+  }
+  return needed;
 }
 
 export class CowWriter {
@@ -63,62 +94,64 @@ export class CowWriter {
    */
   async apply(hold: Hold, extents: readonly Extent[]): Promise<BatchResult> {
     await hold.ensureOpen();
+    let repaired = false;
     for (;;) {
       const active = await hold.active();
-      const missing = active === undefined ? [] : missingClusters(hold, active, extents);
+      const missing = active === undefined ? [] : await missingClusters(hold, active, extents);
       if (active !== undefined && (await limitReached(hold, active, missing))) continue;
-      const result = await this.#copyOrGiveUp(hold, active, { missing, extents });
-      if (result === undefined) continue;
-      await this.#writeOrigin(hold, active, extents);
-      return result;
+      try {
+        const result = await this.#copy(hold, active, missing);
+        await this.#writeOrigin(hold, active, extents);
+        return result;
+      } catch (error) {
+        if (!(error instanceof CopyFailed)) throw error;
+        await this.#giveUp(hold, active, error);
+        if (error.cause instanceof RepairNeeded && !repaired) repaired = true;
+        else if (error.cause instanceof RepairNeeded && active !== undefined) throw damagedTable(active);
+        else if (hasCode(error.cause, 'no-space')) await endForLackOfSpace(hold, missing, error.cause);
+        else throw error.cause;
+      }
     }
   }
 
-  /** Undefined where the batch was given up and may be tried again, since something was mended or marked. */
-  async #copyOrGiveUp(
+  /** After it, either nothing is in flight any more, or the reason is thrown. */
+  async #giveUp(
     hold: Hold,
     active: ActiveStore | undefined,
-    batch: { readonly missing: readonly number[]; readonly extents: readonly Extent[] },
-  ): Promise<BatchResult | undefined> {
-    const { missing, extents } = batch;
-    try {
-      return await this.#copy(hold, active, missing, extents.length > 0);
-    } catch (error) {
-      await giveUp(hold);
-      if (hold.state.mark !== undefined) throw error;
-      if (error instanceof RepairNeeded) return undefined;
-      if (!hasCode(error, 'no-space')) throw error;
-      await endForLackOfSpace(hold, missing, error);
-      return undefined;
-    }
+    { cause, firstSlot }: CopyFailed,
+  ): Promise<void> {
+    await giveUp(hold);
+    if (hold.state.mark !== undefined) throw cause;
+    // No entry names the slots of the batch any more, durably: on a full disk their space is worth having back.
+    if (hasCode(cause, 'no-space') && firstSlot !== undefined) await active?.store.cutSlots(firstSlot);
   }
 
-  async #copy(
-    hold: Hold,
-    active: ActiveStore | undefined,
-    missing: readonly number[],
-    writesOrigin: boolean,
-  ): Promise<BatchResult> {
-    const batch = await hold.begin({
+  async #copy(hold: Hold, active: ActiveStore | undefined, missing: readonly number[]): Promise<BatchResult> {
+    const mark = {
       storeUuid: active?.record.uuid ?? NIL_UUID,
       firstCluster: missing[0] ?? 0,
       lastCluster: missing.at(-1) ?? 0,
-      writesOrigin,
-    });
+      writesOrigin: true,
+    };
+    const batch = await hold.begin(mark, active?.flushRecord.made.batch);
     if (active === undefined || missing.length === 0) {
       return { clustersCopied: 0, bytesCopied: 0, storeUuid: undefined };
     }
-    const { identity } = active.store;
-    const append = await AppendBatch.start(active, batch, false);
-    for (const run of joinRuns(
-      missing,
-      Math.max(1, Math.floor(COPY_BUFFER_BYTES / identity.clusterSizeBytes)),
-    )) {
-      await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
+    let firstSlot: number | undefined;
+    try {
+      const { identity } = active.store;
+      const append = await AppendBatch.start(active, batch, false);
+      firstSlot = append.firstSlot;
+      const mostCount = Math.max(1, Math.floor(COPY_BUFFER_BYTES / identity.clusterSizeBytes));
+      for (const run of joinRuns(missing, mostCount)) {
+        await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
+      }
+      await append.publish();
+      const { clustersCopied, bytesCopied } = append;
+      return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
+    } catch (error) {
+      throw new CopyFailed(error, firstSlot);
     }
-    await append.publish();
-    const { clustersCopied, bytesCopied } = append;
-    return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
   }
 
   /** What the origin holds in adjacent clusters, in a buffer that the next call uses again. */
@@ -130,7 +163,12 @@ export class CowWriter {
       this.#buffer = Buffer.allocUnsafeSlow(Math.max(COPY_BUFFER_BYTES, clusterSizeBytes));
     }
     const content = this.#buffer.subarray(0, lengthBytes);
-    await readOrigin(hold.origin, content, run.firstCluster * clusterSizeBytes);
+    await readOldContent(
+      hold.origin,
+      hold.originStat.sizeBytes,
+      content,
+      run.firstCluster * clusterSizeBytes,
+    );
     return content;
   }
 

@@ -17,6 +17,8 @@ export interface TrustedSince {
   readonly originTimeNs: bigint;
   /** Whether the origin's time said anything then. */
   readonly timeCounts: boolean;
+  /** A change from outside that nobody had recorded yet. */
+  readonly changedOutside: boolean;
 }
 
 /** Whether, in an exclusive hold, snapshot and origin are as they were in the reader's first hold. */
@@ -26,6 +28,7 @@ export function isAsItWas(hold: Hold, since: TrustedSince): boolean {
     record !== undefined &&
     record.trust === since.trust &&
     since.timeCounts &&
+    !since.changedOutside &&
     hold.originStat.sizeBytes === since.originSizeBytes &&
     hold.originStat.modifiedNs === since.originTimeNs
   );
@@ -41,14 +44,14 @@ export async function recordDigest(
   since: TrustedSince,
   digest: string,
 ): Promise<string | undefined> {
-  if (since.trust !== 'valid' || !since.timeCounts) return undefined;
+  if (since.trust !== 'valid' || !since.timeCounts || since.changedOutside) return undefined;
   const silent: Context = { ...context, waitMs: 0, warn: () => undefined };
   let volume: Volume | undefined;
   try {
     volume = await Volume.open(silent, image, 'change');
-    return await volume.exclusive(async (hold) => {
-      const record = hold && findByUuid(hold.catalog, since.uuid);
-      if (hold === undefined || record === undefined || !isAlive(record)) return undefined;
+    return await volume.exclusiveIfSettled(async (hold) => {
+      const record = findByUuid(hold.catalog, since.uuid);
+      if (record === undefined || !isAlive(record)) return undefined;
       const onDisk = findByUuid(await hold.sidecar.readCatalog(), since.uuid);
       if (onDisk?.digest !== undefined) return onDisk.digest;
       if (!isAsItWas(hold, since)) return undefined;

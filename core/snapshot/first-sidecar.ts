@@ -52,8 +52,10 @@ export async function buildFirstSidecar(
     await acquire(host, stateFile, 'exclusive', { deadlineMs: 0, signal });
     await stateFile.write(encodeState(state), 0);
     await stateFile.syncAll();
-    storePath = path.resolve(buildPath, record.storePath);
-    const store = await StoreFile.create(files, storePath, storeIdentity(catalog, record), permissions);
+    const makePath = path.resolve(buildPath, record.storePath);
+    const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), permissions);
+    // Only now it is ours, and ours to take back.
+    storePath = makePath;
     await store.close();
     await files.syncDirectory(path.dirname(storePath));
     await sidecar.replaceCatalog(catalog);

@@ -41,6 +41,8 @@ export class HandOver {
   /** Hands over one batch. @throws `damage` of the donor; whatever the receiver's disk says */
   async step(hold: Hold): Promise<HandOverStep> {
     await hold.ensureOpen();
+    hold.stores.pin('donor', this.#donor.uuid);
+    hold.stores.pin('receiver', this.#receiver.uuid);
     const donor = await hold.stores.open(hold.catalog, this.#donor);
     const target = await this.#repairedTarget(hold);
     const mostCount = Math.max(1, Math.floor(BATCH_BYTES / hold.catalog.clusterSizeBytes));
@@ -48,12 +50,7 @@ export class HandOver {
     const complete = missing.length <= mostCount;
     const now = complete ? missing : missing.slice(0, mostCount);
     if (now.length === 0) return { bytes: 0, complete };
-    const batch = await hold.begin({
-      storeUuid: this.#receiver.uuid,
-      firstCluster: now[0] ?? 0,
-      lastCluster: now.at(-1) ?? 0,
-      writesOrigin: false,
-    });
+    const batch = await this.#begin(hold, now, target.flushRecord.made.batch);
     const append = await AppendBatch.start(target, batch, true);
     const runCount = Math.max(1, Math.floor(BUFFER_BYTES / hold.catalog.clusterSizeBytes));
     for (const run of joinRuns(now, runCount)) {
@@ -69,13 +66,8 @@ export class HandOver {
   async #repairedTarget(hold: Hold): Promise<AppendTarget> {
     if (this.#target !== undefined && this.#stamp === hold.sealedStamp) return this.#target;
     const store = await hold.stores.open(hold.catalog, this.#receiver);
-    const batch = await hold.begin({
-      storeUuid: this.#receiver.uuid,
-      firstCluster: 0,
-      lastCluster: 0,
-      writesOrigin: false,
-    });
-    const assessment = await assess(store, { ...hold.suspicion(this.#receiver), unfinishedBatch: undefined });
+    const assessment = await assess(store, hold.suspicion(this.#receiver));
+    const batch = await this.#begin(hold, [], assessment.newestBatch);
     await repairStore(store, assessment, batch);
     await hold.finish();
     const flushRecord = await store.readRecord();
@@ -83,6 +75,14 @@ export class HandOver {
     this.#target = { store, bitmap: assessment.bitmap, flushRecord };
     this.#stamp = hold.sealedStamp;
     return this.#target;
+  }
+
+  #begin(hold: Hold, clusters: readonly number[], above: number): Promise<number> {
+    const [firstCluster, lastCluster] = [clusters[0] ?? 0, clusters.at(-1) ?? 0];
+    return hold.begin(
+      { storeUuid: this.#receiver.uuid, firstCluster, lastCluster, writesOrigin: false },
+      above,
+    );
   }
 
   /** Clusters, at most `most`, that the donor has, the receiver lacks, and its size covers. */

@@ -49,8 +49,6 @@ export interface CommitOptions {
   readonly figure?: { readonly storeUuid: string; readonly figure: Figure } | undefined;
   /** For what no cache depends on: a digest. */
   readonly keepGeneration?: boolean;
-  /** Takes the origin's size and time, as this hold found them, for ours: what they tell is in the catalog now. */
-  readonly acceptOrigin?: boolean;
 }
 
 export class Hold {
@@ -66,9 +64,13 @@ export class Hold {
   catalog: Catalog;
   /** Only in a shared hold: nothing cached counts, and the table of the store in question is what is believed. */
   repairDue: boolean;
-  /** Repair ran in this hold: a bitmap that still does not count is damage. */
-  repaired = false;
-  readonly #kind: 'shared' | 'exclusive';
+  /**
+   * Whether a bitmap that does not count is made up for from the table, as those do who only look. Who changes things
+   * repairs first; after that, it is damage.
+   */
+  mayAssess: boolean;
+  /** Stores that repair found damaged, in this hold. */
+  readonly damaged = new Map<string, SnapError>();
   readonly #cache: HoldCache;
   #state: State | undefined;
 
@@ -83,7 +85,7 @@ export class Hold {
     this.originStat = parts.originStat;
     this.catalog = parts.catalog;
     this.repairDue = parts.repairDue;
-    this.#kind = parts.kind;
+    this.mayAssess = parts.kind === 'shared';
     this.#cache = parts.cache;
     this.#state = parts.state;
   }
@@ -153,7 +155,10 @@ export class Hold {
     if (record === undefined) return undefined;
     const cached = this.#cache.active;
     if (cached?.stamp === this.stamp && cached.active.record.uuid === record.uuid) return cached.active;
+    const damage = this.damaged.get(record.uuid);
+    if (damage !== undefined) throw damage;
     const store = await this.stores.open(this.catalog, record);
+    this.stores.pin('active', record.uuid);
     const active = await this.#loadActive(record, store);
     this.#cache.active = { stamp: this.stamp, active };
     return active;
@@ -170,8 +175,7 @@ export class Hold {
     const { atLeast } = suspicion;
     const current = this.repairDue || atLeast === undefined || sameFigure(atLeast, flushRecord.made);
     if (current && bitmap.sum.equals(flushRecord.made)) return { record, store, bitmap, flushRecord };
-    if (this.#kind === 'exclusive' && !this.repaired)
-      throw new RepairNeeded('the copied bitmap does not count');
+    if (!this.mayAssess) throw new RepairNeeded('the copied bitmap does not count');
     const assessment = await assess(store, suspicion);
     return { record, store, bitmap: assessment.bitmap, flushRecord };
   }
@@ -200,15 +204,15 @@ export class Hold {
 
   /**
    * Writes `next` and flushes it. A flush that fails may bring back any earlier state that once reached the disk; so
-   * what was there before is then written again.
+   * `otherwise` is then written again, or the state made unreadable where that was what was found.
    */
-  async writeDurably(next: State, before: State | undefined): Promise<void> {
+  async writeDurably(next: State, otherwise: State | undefined): Promise<void> {
     await this.replaceState(next);
     try {
       await this.sidecar.flushState();
     } catch (error) {
-      if (before === undefined) await this.sidecar.clearState();
-      else await this.replaceState(before);
+      if (otherwise === undefined) await this.sidecar.clearState();
+      else await this.replaceState(otherwise);
       throw error;
     }
   }
@@ -229,9 +233,18 @@ export class Hold {
     await this.#write({ phase: 'open' });
   }
 
-  /** Sets the in-flight mark with the next batch number. */
-  async begin(mark: Omit<Mark, 'batch'>): Promise<number> {
-    const batch = this.state.batch + 1;
+  /**
+   * Sets the in-flight mark with the next batch number.
+   * @param above what the number must be above besides: the newest that the store in question has seen
+   */
+  async begin(mark: Omit<Mark, 'batch'>, above = 0): Promise<number> {
+    if (this.state.mark !== undefined) {
+      throw new SnapError('io', `${this.image}: what was in flight could not be repaired yet`, {
+        path: this.sidecar.stateFile.path,
+        hint: 'see to the disk, and run the command again',
+      });
+    }
+    const batch = Math.max(this.state.batch, above) + 1;
     await this.#write({ batch, mark: { ...mark, batch } });
     return batch;
   }
@@ -260,7 +273,22 @@ export class Hold {
 
   /** Says, durably, that everything is on disk: the origin was flushed and has not changed since. */
   async markClosed(): Promise<void> {
-    await this.writeDurably({ ...this.state, phase: 'closed' }, this.state);
+    const closed: State = { ...this.state, phase: 'closed' };
+    // Once tried, "closed" may be on disk: whoever comes next must open anew, durably.
+    await this.writeDurably(closed, closed);
+  }
+
+  /**
+   * As `commit`, for a change of the origin from outside: `state` is not opened for it, since only a state as it was
+   * left still tells of the change, should this be interrupted. A catalog ahead of `state` is legal.
+   */
+  async commitOutsideChange(change: (catalog: Catalog) => Catalog): Promise<void> {
+    const onDisk = await this.sidecar.readCatalog();
+    const catalog = { ...change(onDisk), generation: onDisk.generation + 1 };
+    await this.sidecar.replaceCatalog(catalog);
+    this.catalog = catalog;
+    const { batch } = this.state;
+    await this.#write({ generation: catalog.generation, batch: batch + 1, ...this.#originAsFound() });
   }
 
   /**
@@ -281,7 +309,6 @@ export class Hold {
     await this.finish({
       generation,
       ...(next && { figure: next.figure, figureStoreUuid: next.storeUuid }),
-      ...(options.acceptOrigin && this.#originAsFound()),
     });
     this.#cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
   }

@@ -8,35 +8,21 @@ import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
 import { formatSize } from '../base/units.ts';
-import { type Catalog, isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
+import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
 import { clusterLengthBytes } from '../store/layout.ts';
 import { trustedRecord } from '../store/proof.ts';
 import type { ActiveStore, Hold } from './hold.ts';
-import { readOrigin } from './origin.ts';
+import { readOldContent } from './origin.ts';
 
-export const LIMIT_REASON = 'its limit was reached';
-export const NO_SPACE_REASON = 'its store could not grow: no space left';
+const LIMIT_REASON = 'its limit was reached';
+const NO_SPACE_REASON = 'its store could not grow: no space left';
 
-/**
- * Whose limit covers the store that receives copies: the newest snapshot that still has a name and its trust. What
- * came after it, invalid or hidden, is copied on its account.
- */
-export function limitOwner(catalog: Catalog): SnapshotRecord | undefined {
-  return catalog.snapshots.findLast((record) => isAlive(record) && !record.hidden);
-}
-
-/** Bytes that count against `owner`'s limit: its own copies and those made after it on its account. */
-export async function limitUsageBytes(
-  hold: Hold,
-  owner: SnapshotRecord,
-  active: ActiveStore,
-): Promise<number> {
+/** Bytes that count against `owner`'s limit: its own copies, and those made on its account after newer ones ended. */
+async function limitUsageBytes(hold: Hold, owner: SnapshotRecord, active: ActiveStore): Promise<number> {
   const { snapshots, clusterSizeBytes } = hold.catalog;
+  const from = snapshots.findIndex(({ uuid }) => uuid === owner.uuid);
   let slotCount = active.flushRecord.ownSlotCount;
-  for (const record of snapshots.slice(
-    snapshots.findIndex(({ uuid }) => uuid === owner.uuid),
-    -1,
-  )) {
+  for (const record of snapshots.slice(from, -1)) {
     const store = await hold.stores.open(hold.catalog, record);
     slotCount += (await trustedRecord(store, record.sealed)).ownSlotCount;
   }
@@ -44,38 +30,71 @@ export async function limitUsageBytes(
 }
 
 /**
- * Checks the limit before anything of the batch is written. True where a snapshot was ended and the batch must be
- * planned anew: older ones may still need the copies, on another's account.
- * @throws `no-space` where the limit's snapshot says `refuse`
+ * Checks limits before anything of the batch is written. A limit covers its snapshot's store and those that come after
+ * it up to the next that has a name and its trust; so when one ends, copying goes on at the cost of the next older.
+ * True where snapshots were ended and the batch must be planned anew.
+ * @throws `no-space` where one whose limit would be passed says `refuse`; then none is ended
  */
 export async function limitReached(
   hold: Hold,
   active: ActiveStore,
   missing: readonly number[],
 ): Promise<boolean> {
-  const owner = limitOwner(hold.catalog);
-  if (owner?.maxSizeBytes === undefined || missing.length === 0) return false;
-  const { clusterSizeBytes } = hold.catalog;
-  const usedBytes = await limitUsageBytes(hold, owner, active);
-  if (usedBytes + missing.length * clusterSizeBytes <= owner.maxSizeBytes) return false;
-  // Zero clusters take no space, so near the limit it is worth looking.
-  const slotCount = await countNotZero(hold, active, missing);
-  if (usedBytes + slotCount * clusterSizeBytes <= owner.maxSizeBytes) return false;
-  const snapshot = `${hold.image}@${owner.name}`;
-  if (owner.onFull === 'refuse') {
-    throw new SnapError(
-      'no-space',
-      `${snapshot}: its limit of ${formatSize(owner.maxSizeBytes)} is reached, and it refuses to end`,
-      {
-        path: hold.image,
-        snapshot,
-        clusterIndex: missing[0],
-        hint: `remove it with snap-gc ${snapshot} to go on`,
-      },
-    );
+  const ended = new Set<string>();
+  const mayEnd = hold.catalog.snapshots.filter((record) => isAlive(record) && !record.hidden).reverse();
+  let needed = missing;
+  for (const owner of mayEnd) {
+    if (ended.size > 0) needed = await stillNeeded(hold, missing, ended);
+    if (needed.length === 0 || !(await isPassed(hold, owner, active, needed))) break;
+    if (owner.onFull === 'refuse') throw limitRefusal(hold, owner, needed);
+    ended.add(owner.uuid);
   }
-  await end(hold, [owner], { reason: LIMIT_REASON, clusterIndex: missing[0] });
+  if (ended.size === 0) return false;
+  const records = mayEnd.filter(({ uuid }) => ended.has(uuid));
+  await end(hold, records, { reason: LIMIT_REASON, clusterIndex: missing[0] });
   return true;
+}
+
+async function isPassed(
+  hold: Hold,
+  owner: SnapshotRecord,
+  active: ActiveStore,
+  needed: readonly number[],
+): Promise<boolean> {
+  if (owner.maxSizeBytes === undefined) return false;
+  const { clusterSizeBytes } = hold.catalog;
+  const leftBytes = owner.maxSizeBytes - (await limitUsageBytes(hold, owner, active));
+  if (needed.length * clusterSizeBytes <= leftBytes) return false;
+  // Zero clusters take no space, so near the limit it is worth looking.
+  return (await countNotZero(hold, active, needed)) * clusterSizeBytes > leftBytes;
+}
+
+/** The clusters that somebody still reads from the origin, were those of `ended` gone. */
+async function stillNeeded(
+  hold: Hold,
+  missing: readonly number[],
+  ended: ReadonlySet<string>,
+): Promise<number[]> {
+  const needed: number[] = [];
+  for (const clusterIndex of missing) {
+    const lacking = await snapshotsLacking(hold, [clusterIndex]);
+    if (lacking.some(({ uuid }) => !ended.has(uuid))) needed.push(clusterIndex);
+  }
+  return needed;
+}
+
+function limitRefusal(hold: Hold, owner: SnapshotRecord, needed: readonly number[]): SnapError {
+  const snapshot = `${hold.image}@${owner.name}`;
+  return new SnapError(
+    'no-space',
+    `${snapshot}: its limit of ${formatSize(owner.maxSizeBytes ?? 0)} is reached, and it refuses to end`,
+    {
+      path: hold.image,
+      snapshot,
+      clusterIndex: needed[0],
+      hint: `remove it with snap-gc ${snapshot} to go on`,
+    },
+  );
 }
 
 async function countNotZero(hold: Hold, active: ActiveStore, missing: readonly number[]): Promise<number> {
@@ -84,7 +103,12 @@ async function countNotZero(hold: Hold, active: ActiveStore, missing: readonly n
   let count = 0;
   for (const clusterIndex of missing) {
     const cluster = content.subarray(0, clusterLengthBytes(identity, clusterIndex));
-    await readOrigin(hold.origin, cluster, clusterIndex * identity.clusterSizeBytes);
+    await readOldContent(
+      hold.origin,
+      hold.originStat.sizeBytes,
+      cluster,
+      clusterIndex * identity.clusterSizeBytes,
+    );
     if (!isZero(cluster)) count += 1;
   }
   return count;
@@ -139,7 +163,8 @@ export async function endForLackOfSpace(
   await end(hold, affected, { reason: NO_SPACE_REASON, clusterIndex: missing[0] });
 }
 
-async function snapshotsLacking(hold: Hold, missing: readonly number[]): Promise<SnapshotRecord[]> {
+/** The snapshots, not ended, whose chain has one of the clusters in no store. */
+export async function snapshotsLacking(hold: Hold, missing: readonly number[]): Promise<SnapshotRecord[]> {
   const { clusterSizeBytes, snapshots } = hold.catalog;
   const affected: SnapshotRecord[] = [];
   let lacking = [...missing];

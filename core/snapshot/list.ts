@@ -1,11 +1,11 @@
 /** What snapshots there are and what they take: from the catalog and the stores' headers, without touching data. */
 import * as path from 'node:path';
-import { hasCode } from '../base/errors.ts';
+import { hasCode, SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
-import { findSidecar, Sidecar, STORE_SUFFIX, storeIdentity } from '../store/sidecar.ts';
+import { findSidecar, SIDECAR_SUFFIX, Sidecar, STORE_SUFFIX, storeIdentity } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
@@ -41,8 +41,6 @@ export interface ListedImage {
   readonly originModified: boolean;
   readonly snapshots: readonly ListedSnapshot[];
 }
-
-const SIDECAR_SUFFIX = '.snap';
 
 /** @throws `not-found` for a missing image, and what the volume throws */
 export async function listImage(context: Context, image: string): Promise<ListedImage> {
@@ -122,8 +120,15 @@ async function clustersCopied(hold: Hold, record: SnapshotRecord): Promise<numbe
   }
 }
 
-/** Every image of a directory that has a sidecar, and every sidecar whose image is gone; in the order of names. */
-export async function listDirectory(context: Context, directory: string): Promise<ListedImage[]> {
+/**
+ * Every image of a directory that has a sidecar, and every sidecar whose image is gone; in the order of names. One that
+ * cannot be listed does not hide the others: it is handed to `onFailure`.
+ */
+export async function listDirectory(
+  context: Context,
+  directory: string,
+  onFailure: (error: SnapError) => void,
+): Promise<ListedImage[]> {
   const { files } = context.host;
   const listed: ListedImage[] = [];
   for (const name of (await files.list(directory)).sort()) {
@@ -136,7 +141,12 @@ export async function listDirectory(context: Context, directory: string): Promis
         ? await files.list(path.join(directory, name))
         : [];
     if (!names.some((each) => each === 'catalog.json' || each.endsWith(STORE_SUFFIX))) continue;
-    listed.push(stat === undefined ? await listOrphan(context, image) : await listImage(context, image));
+    try {
+      listed.push(stat === undefined ? await listOrphan(context, image) : await listImage(context, image));
+    } catch (error) {
+      if (!(error instanceof SnapError) || error.code === 'interrupted') throw error;
+      onFailure(error);
+    }
   }
   return listed;
 }

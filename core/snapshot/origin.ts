@@ -37,14 +37,18 @@ export async function resolveImage(context: Context, image: string): Promise<str
   }
   checkLinks(image, stat);
   const imagePath = await files.realPath(image);
-  if (!context.anyFileSystem && !(await files.isCoherent(imagePath))) {
-    throw refuse(
-      image,
-      'is on a network or FUSE file system, where locks may not hold',
-      'if only this machine uses it, set IMGSNAP_ANY_FILESYSTEM=1',
-    );
-  }
+  await checkCoherent(context, image, imagePath);
   return imagePath;
+}
+
+/** @throws `refused` where locks may not hold at `path`, unless the user knows better */
+export async function checkCoherent(context: Context, image: string, path: string): Promise<void> {
+  if (context.anyFileSystem || (await context.host.files.isCoherent(path))) return;
+  throw refuse(
+    image,
+    `${path} is on a network or FUSE file system, where locks may not hold`,
+    'if only this machine uses it, set IMGSNAP_ANY_FILESYSTEM=1',
+  );
 }
 
 export function checkLinks(image: string, stat: FileStat): void {
@@ -55,6 +59,21 @@ export function checkLinks(image: string, stat: FileStat): void {
       'make a copy of its own with cp --reflink=auto',
     );
   }
+}
+
+/**
+ * The old content of clusters that are to be copied. Past the end of an origin that was cut there are zeros: no
+ * snapshot that is still trusted reaches there.
+ */
+export async function readOldContent(
+  origin: RandomAccessFile,
+  originSizeBytes: number,
+  target: Buffer,
+  offsetBytes: number,
+): Promise<void> {
+  const there = Math.max(0, Math.min(target.length, originSizeBytes - offsetBytes));
+  await readOrigin(origin, target.subarray(0, there), offsetBytes);
+  target.fill(0, there);
 }
 
 /** Fills `target` from the origin. @throws `io` where the file ends too early: it was cut while it was read */

@@ -74,13 +74,19 @@ async function tryReadBits(
   }
 }
 
-/** In an exclusive hold: records what the origin's size and time tell, and takes them as they are from then on. */
+/**
+ * In an exclusive hold, and before repair or anything else: records what the origin's size and time tell, and takes
+ * them as they are from then on.
+ */
 export async function recordOutsideChange(hold: Hold): Promise<void> {
+  if (hold.stateIfReadable === undefined) return;
   const shrunk = hold.catalog.snapshots.some(
     (record) => isAlive(record) && record.sizeBytes > hold.originStat.sizeBytes,
   );
   if (!hold.originChangedOutside && !shrunk) return;
+  hold.mayAssess = true;
   const reaching = await changedOutside(hold);
+  hold.mayAssess = false;
   const time = formatTime(hold.context.host.now());
   const lost: string[] = [];
   const change = (catalog: Catalog): Catalog => {
@@ -93,7 +99,7 @@ export async function recordOutsideChange(hold: Hold): Promise<void> {
     });
     return { ...catalog, snapshots };
   };
-  await hold.commit(change, { acceptOrigin: true });
+  await hold.commitOutsideChange(change);
   if (lost.length === 0) return;
   hold.context.warn({
     message: `${hold.image}: was changed outside imgsnap; no longer trusted: ${lost.join(', ')}`,

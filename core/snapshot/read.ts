@@ -40,6 +40,8 @@ interface ReadPlan {
   readonly startBytes: number;
   readonly endBytes: number;
   readonly bufferBytes: number;
+  /** What is read of a store is read in whole clusters of this size. */
+  readonly alignmentBytes: number;
   readonly read: RunReader;
   /** @throws `damage` */
   readonly check: (run: ReadRun) => void;
@@ -110,7 +112,8 @@ export function openSnapshot(
       trust: record.trust,
       originSizeBytes: hold.originStat.sizeBytes,
       originTimeNs: hold.originStat.modifiedNs,
-      timeCounts: hold.timeCounts && !hold.originChangedOutside,
+      timeCounts: hold.timeCounts,
+      changedOutside: hold.originChangedOutside,
     };
     const reader = new SnapshotReader(`${volume.image}@${name}`, record, hold.catalog.clusterSizeBytes);
     return { reader, since };
@@ -161,7 +164,7 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
       await readOrigin(volume.origin, data, startBytes);
       return { offsetBytes: startBytes, data, checks: [] };
     });
-  return { ...range, bufferBytes: RUN_BYTES, read, check: () => undefined };
+  return { ...range, bufferBytes: RUN_BYTES, alignmentBytes: 0, read, check: () => undefined };
 }
 
 function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions): ReadPlan {
@@ -169,15 +172,19 @@ function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions):
   const range = rangeOf(`${volume.image}@${reader.record.name}`, reader.record.sizeBytes, options);
   const read: RunReader = (startBytes, buffer) =>
     readRun(volume, open, { startBytes, endBytes: range.endBytes, buffer }, options);
-  return { ...range, bufferBytes: reader.bufferBytes, read, check: (run) => reader.check(run) };
+  const { bufferBytes, clusterSizeBytes: alignmentBytes } = reader;
+  return { ...range, bufferBytes, alignmentBytes, read, check: (run) => reader.check(run) };
 }
 
 /** One run ahead of its consumer, in two buffers that take turns. */
 async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<ReadRun> {
-  const buffers = [Buffer.allocUnsafeSlow(plan.bufferBytes), Buffer.allocUnsafeSlow(plan.bufferBytes)];
+  // A short range needs no more than itself, however it lies across clusters.
+  const neededBytes = plan.endBytes - plan.startBytes + 2 * plan.alignmentBytes;
+  const bufferBytes = Math.min(plan.bufferBytes, neededBytes);
+  const buffers = [Buffer.allocUnsafeSlow(bufferBytes), Buffer.allocUnsafeSlow(bufferBytes)];
   let turn = 0;
   const start = (startBytes: number) => {
-    const buffer = buffers[turn % 2] ?? Buffer.alloc(plan.bufferBytes);
+    const buffer = buffers[turn % 2] ?? Buffer.alloc(bufferBytes);
     turn += 1;
     const reading = plan.read(startBytes, buffer);
     // It is awaited below; a failure that comes before that is not unhandled.
@@ -272,6 +279,8 @@ async function settleDigest(
   digest: string,
 ): Promise<void> {
   const { record } = open.reader;
+  // What is read in spite of a mark is compared with nothing.
+  if (open.since.trust !== 'valid' || open.since.changedOutside) return;
   const snapshot = `${reference.image}@${record.name}`;
   const recorded = record.digest ?? (await recordDigest(context, reference.image, open.since, digest));
   if (recorded === undefined || recorded === digest) return;

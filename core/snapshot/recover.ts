@@ -10,18 +10,30 @@ import { NIL_UUID } from '../base/uuid.ts';
 import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { sumBitmap } from '../store/copied-bitmap.ts';
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
-import { assess, repairStore, trustedRecord } from '../store/proof.ts';
+import { assess, repairStore, type Suspicion, trustedRecord } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { type State, unknownMark } from '../store/state.ts';
 import type { Hold } from './hold.ts';
 
 /** Whether a store cannot be repaired, and stays as it is for those who read around the damage. */
-function isBeyondRepair(error: unknown): boolean {
+function isBeyondRepair(error: unknown): error is SnapError {
   return hasCode(error, 'damage', 'not-found', 'newer-version');
 }
 
-/** @throws `damage` where state and catalog contradict each other; whatever the disk says */
+/**
+ * @throws `damage` where state and catalog contradict each other; whatever the disk says. On a full disk the reserve is
+ *   given up for it
+ */
 export async function repair(hold: Hold): Promise<void> {
+  try {
+    await repairOnce(hold);
+  } catch (error) {
+    if (!hasCode(error, 'no-space') || !(await hold.sidecar.dropReserve())) throw error;
+    await repairOnce(hold);
+  }
+}
+
+async function repairOnce(hold: Hold): Promise<void> {
   const before = hold.stateIfReadable;
   hold.catalog = await hold.sidecar.readCatalog();
   checkTogether(hold.sidecar, hold.catalog, before);
@@ -30,29 +42,45 @@ export async function repair(hold: Hold): Promise<void> {
   const suspicions = new Map(suspects.map((record) => [record.uuid, hold.suspicion(record)]));
   await openForRepair(hold, before);
 
-  const assessments = [];
-  let newestBatch = Math.max(before?.batch ?? 0, before?.mark?.batch ?? 0, before?.figure.batch ?? 0);
-  for (const record of hold.catalog.snapshots) newestBatch = Math.max(newestBatch, record.sealed?.batch ?? 0);
-  for (const record of suspects) {
-    try {
-      const store = await hold.stores.open(hold.catalog, record);
-      const suspicion = suspicions.get(record.uuid) ?? hold.suspicion(record);
-      const assessment = await assess(store, suspicion);
-      newestBatch = Math.max(newestBatch, assessment.newestBatch);
-      assessments.push({ record, store, assessment });
-    } catch (error) {
-      if (!isBeyondRepair(error)) throw error;
-    }
-  }
-  const batch = newestBatch + 1;
+  const batch = (await newestBatch(hold, before, suspects, suspicions)) + 1;
   const figures = new Map<string, Figure>();
-  for (const { record, store, assessment } of assessments) {
+  for (const record of suspects) {
+    if (hold.damaged.has(record.uuid)) continue;
+    const store = await hold.stores.open(hold.catalog, record);
+    const assessment = await assess(store, suspicions.get(record.uuid) ?? hold.suspicion(record));
     figures.set(record.uuid, await repairStore(store, assessment, batch));
   }
   await hold.sidecar.syncNames();
   await hold.replaceState({ ...repairedState(hold, before, figures), batch });
   hold.repairDue = false;
-  hold.repaired = true;
+  hold.mayAssess = true;
+}
+
+/**
+ * The highest batch number that anything has seen, so that the next is new to everybody. Goes through the suspects'
+ * tables, one after the other, and notes which of them are beyond repair.
+ */
+async function newestBatch(
+  hold: Hold,
+  before: State | undefined,
+  suspects: readonly SnapshotRecord[],
+  suspicions: ReadonlyMap<string, Suspicion>,
+): Promise<number> {
+  let newest = Math.max(before?.batch ?? 0, before?.mark?.batch ?? 0, before?.figure.batch ?? 0);
+  for (const record of hold.catalog.snapshots) {
+    newest = Math.max(newest, record.sealed?.batch ?? 0);
+    try {
+      const store = await hold.stores.open(hold.catalog, record);
+      newest = Math.max(newest, (await store.readRecord())?.made.batch ?? 0);
+      if (!suspects.includes(record)) continue;
+      const assessment = await assess(store, suspicions.get(record.uuid) ?? hold.suspicion(record));
+      newest = Math.max(newest, assessment.newestBatch);
+    } catch (error) {
+      if (!isBeyondRepair(error)) throw error;
+      hold.damaged.set(record.uuid, error);
+    }
+  }
+  return newest;
 }
 
 /** @throws `damage` where one of the two is of another sidecar, or the catalog is an older one put back */
@@ -133,7 +161,7 @@ function repairedState(hold: Hold, before: State | undefined, figures: Map<strin
   return {
     ...hold.state,
     generation: hold.catalog.generation,
-    repairs: (before?.repairs ?? 0) + 1,
+    repairs: before === undefined ? hold.context.host.randomBytes(6).readUIntLE(0, 6) : before.repairs + 1,
     // A time that counted still does: a change from outside must not be hidden by a repair.
     ...(!hold.timeCounts && { originSizeBytes: originStat.sizeBytes, originTimeNs: originStat.modifiedNs }),
     mark: undefined,

@@ -5,6 +5,7 @@
  */
 import { hasCode, SnapError } from '../base/errors.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
+import { RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
   findByUuid,
@@ -53,13 +54,21 @@ export async function removeSnapshot(volume: Volume, uuid: string): Promise<Remo
         handedBytes += step.bytes;
         return step.complete ? await takeOut(hold, record, { handOver, handedBytes }) : undefined;
       } catch (error) {
+        if (error instanceof RepairNeeded) throw damagedTable(hold, receiver);
         if (!hasCode(error, 'no-space')) throw error;
         await giveUp(hold);
+        if (hold.state.mark !== undefined) throw error;
         return hide(hold, record, 'the disk is too full to hand over what older snapshots need');
       }
     });
     if (result !== undefined) return result;
   }
+}
+
+/** It was repaired just before: what still stands in the way is not of a crash. */
+function damagedTable(hold: Hold, record: SnapshotRecord): SnapError {
+  const storePath = hold.sidecar.storePath(record);
+  return new SnapError('damage', `${storePath}: its indirect table is damaged`, { path: storePath });
 }
 
 function olderNeighbour(catalog: Catalog, uuid: string): SnapshotRecord {

@@ -109,7 +109,7 @@ export class SnapshotReader {
   #unknown(clusterIndex: number): SnapError {
     const reason = this.#chain.broken;
     return new SnapError(
-      reason?.code === 'newer-version' ? reason.code : 'damage',
+      reason?.code ?? 'damage',
       `${this.#snapshot}: cluster ${clusterIndex} cannot be told: ${reason?.message ?? 'a store of its chain is damaged'}`,
       { path: reason?.path, clusterIndex, snapshot: this.#snapshot, hint: reason?.hint, cause: reason },
     );

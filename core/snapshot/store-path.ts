@@ -5,8 +5,9 @@
 import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
-import { sidecarPath } from '../store/sidecar.ts';
+import { SIDECAR_SUFFIX, sidecarPath } from '../store/sidecar.ts';
 import type { Context } from './context.ts';
+import { checkCoherent } from './origin.ts';
 import type { Volume } from './volume.ts';
 
 /**
@@ -36,10 +37,11 @@ export async function chooseStorePath(
     throw new SnapError('not-found', `${parent}: no such directory`, { path: parent, hint: 'make it first' });
   }
   const absolute = path.join(await files.realPath(parent), isDirectory ? storeName : path.basename(wanted));
-  if (!volume.context.anyFileSystem && !(await files.isCoherent(parent))) {
-    throw new SnapError('refused', `${wanted}: is on a network or FUSE file system`, {
+  await checkCoherent(volume.context, volume.image, parent);
+  if (absolute.endsWith(SIDECAR_SUFFIX)) {
+    throw new SnapError('refused', `${wanted}: is the name of a sidecar`, {
       path: wanted,
-      hint: 'if only this machine uses it, set IMGSNAP_ANY_FILESYSTEM=1',
+      hint: 'name another file',
     });
   }
   const ownSidecar = sidecarPath(volume.imagePath);
@@ -61,7 +63,7 @@ export async function chooseStorePath(
 function sidecarsAbove(absolute: string): string[] {
   const above: string[] = [];
   for (let directory = path.dirname(absolute); directory !== '/'; directory = path.dirname(directory)) {
-    if (directory.endsWith('.snap')) above.push(directory);
+    if (directory.endsWith(SIDECAR_SUFFIX)) above.push(directory);
   }
   return above;
 }

@@ -21,6 +21,7 @@ export class StoreSet {
   readonly #mode: 'read' | 'update';
   /** In order of use, the longest unused first. */
   readonly #open = new Map<string, StoreFile>();
+  readonly #pinned = new Map<string, string>();
   readonly #proven = new Map<string, string>();
   readonly #rebuilt = new Map<string, { readonly stamp: string; readonly bits: Buffer }>();
 
@@ -38,8 +39,10 @@ export class StoreSet {
       this.#open.set(record.uuid, cached);
       return cached;
     }
+    const pinned = new Set(this.#pinned.values());
     for (const [uuid, store] of this.#open) {
       if (this.#open.size < OPEN_STORE_LIMIT) break;
+      if (pinned.has(uuid)) continue;
       this.#open.delete(uuid);
       await store.close();
     }
@@ -47,6 +50,11 @@ export class StoreSet {
     const store = await StoreFile.open(this.#files, path, this.#mode, storeIdentity(catalog, record));
     this.#open.set(record.uuid, store);
     return store;
+  }
+
+  /** Keeps the store of one snapshot open, in place of the one that had this role before. */
+  pin(role: 'active' | 'donor' | 'receiver', uuid: string): void {
+    this.#pinned.set(role, uuid);
   }
 
   /**

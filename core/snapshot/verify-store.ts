@@ -77,7 +77,7 @@ class StoreVerifier {
       try {
         return await look(hold, record, await hold.stores.open(hold.catalog, record));
       } catch (error) {
-        if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
+        if (!hasCode(error, 'damage', 'not-found')) throw error;
         this.findings.push({
           kind: error.code === 'not-found' ? 'missing' : 'store',
           message: error.message,

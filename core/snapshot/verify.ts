@@ -6,7 +6,7 @@ import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { findByName, isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import { findByName, type SnapshotRecord } from '../store/catalog.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
@@ -145,6 +145,8 @@ class Verifier {
       for (let index = at; hold !== undefined && index >= 0; index -= 1) {
         const record = snapshots[index];
         if (record === undefined) break;
+        const covers = (clusterIndex ?? 0) * hold.catalog.clusterSizeBytes < record.sizeBytes;
+        if (!covers) continue;
         if (index < at && clusterIndex !== undefined && (await has(hold, record, clusterIndex))) break;
         this.#affected.add(record.uuid);
       }
@@ -187,9 +189,8 @@ class Verifier {
   }
 }
 
-/** Whether a store has the cluster; one that cannot be read, or is too short, has not. */
+/** Whether a store, which covers it, has the cluster; one that cannot be read has not. */
 async function has(hold: Hold, record: SnapshotRecord, clusterIndex: number): Promise<boolean> {
-  if (!isAlive(record) && clusterIndex * hold.catalog.clusterSizeBytes >= record.sizeBytes) return false;
   const byte = Buffer.alloc(1);
   try {
     await hold.readBits(record, byte, clusterIndex >>> 3);

@@ -10,11 +10,11 @@ import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { Mutex } from '../io/mutex.ts';
 import { acquire, pollLock, release } from '../io/turnstile.ts';
 import { RepairNeeded } from '../store/append.ts';
-import { findSidecar, Sidecar, STATE_FILE } from '../store/sidecar.ts';
+import { findSidecar, Sidecar, STATE_FILE, sidecarPath } from '../store/sidecar.ts';
 import { isSettled } from '../store/state.ts';
 import type { Context } from './context.ts';
 import { Hold, type HoldCache } from './hold.ts';
-import { checkLinks, resolveImage } from './origin.ts';
+import { checkCoherent, checkLinks, resolveImage } from './origin.ts';
 import { recordOutsideChange } from './outside-change.ts';
 import { checkTogether, giveUp, repair } from './recover.ts';
 import { StoreSet } from './store-set.ts';
@@ -72,9 +72,27 @@ export class Volume {
   exclusive<T>(change: (hold: Hold | undefined) => Promise<T>): Promise<T> {
     return this.#locked('exclusive', async (hold) => {
       if (hold === undefined) return change(undefined);
-      if (hold.repairDue) await repair(hold);
-      await ensureActiveCounts(hold);
       await recordOutsideChange(hold);
+      if (hold.repairDue) await repair(hold);
+      // After a power loss the state may not have told of an origin that is shorter now.
+      await recordOutsideChange(hold);
+      await ensureActiveCounts(hold);
+      try {
+        return await change(hold);
+      } catch (error) {
+        await giveUp(hold);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * As `exclusive`, but does nothing, and returns undefined, where there is no sidecar, repair is due, or the origin was
+   * changed outside: for whoever must not change more than what was asked for.
+   */
+  exclusiveIfSettled<T>(change: (hold: Hold) => Promise<T>): Promise<T | undefined> {
+    return this.#locked('exclusive', async (hold) => {
+      if (hold === undefined || hold.repairDue || hold.originChangedOutside) return undefined;
       try {
         return await change(hold);
       } catch (error) {
@@ -133,7 +151,9 @@ export class Volume {
       this.#attached ??= await this.#attach(directory);
       const file = this.#attached.sidecar.stateFile;
       await acquire(host, file, kind, wait);
-      const [held, there] = [await file.stat(), await host.files.stat(path.join(directory, STATE_FILE))];
+      // By the image's own way to it: a link may lead elsewhere by now.
+      const there = await host.files.stat(path.join(sidecarPath(this.imagePath), STATE_FILE));
+      const held = await file.stat();
       if (there !== undefined && held.inode === there.inode && held.device === there.device) return file;
       release(file);
       throw new SnapError('io', `${this.image}: its sidecar was moved or replaced meanwhile`, {
@@ -144,6 +164,7 @@ export class Volume {
   }
 
   async #attach(directory: string): Promise<Attached> {
+    await checkCoherent(this.context, this.image, directory);
     const mode = this.#access === 'look' ? 'read' : 'update';
     const sidecar = await Sidecar.open(this.context.host, directory, mode);
     return { sidecar, stores: new StoreSet(this.context.host.files, sidecar, mode), cache: {} };

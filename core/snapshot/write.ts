@@ -3,6 +3,7 @@
  * copy-on-write a batch at a time.
  */
 import { hasCode, SnapError } from '../base/errors.ts';
+import { NIL_UUID } from '../base/uuid.ts';
 import { findByUuid, isAlive } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
 import type { ByteSource } from '../stream/bytes.ts';
@@ -66,6 +67,7 @@ class ImageWriter {
   #bytesWritten = 0;
   #clustersCopied = 0;
   #bytesCopied = 0;
+  #receiverUuid: string | undefined;
   #snapshot: string | undefined;
 
   constructor(volume: Volume, options: WriteOptions, source: ByteSource) {
@@ -180,9 +182,8 @@ class ImageWriter {
   #count(hold: Hold, result: BatchResult): void {
     this.#clustersCopied += result.clustersCopied;
     this.#bytesCopied += result.bytesCopied;
-    const uuid = result.storeUuid;
-    if (uuid === undefined) return;
-    const record = findByUuid(hold.catalog, uuid);
+    this.#receiverUuid = result.storeUuid ?? this.#receiverUuid;
+    const record = findByUuid(hold.catalog, this.#receiverUuid ?? NIL_UUID);
     const readable = record !== undefined && isAlive(record) && !record.hidden;
     this.#snapshot = readable ? `${this.#volume.image}@${record.name}` : undefined;
   }
@@ -224,7 +225,13 @@ export async function writeImage(
       if (!(error instanceof SnapError)) throw error;
       failure = error;
     }
-    if (options.sync && !hasCode(failure, 'interrupted')) await settle(volume);
+    try {
+      if (options.sync && !hasCode(failure, 'interrupted')) await settle(volume);
+    } catch (error) {
+      // What was written is told all the same, and the first failure is the one that matters.
+      if (!(error instanceof SnapError)) throw error;
+      failure ??= error;
+    }
     return { summary: writer.summary((host.monotonicMs() - startMs) / 1000), failure };
   } finally {
     await volume.close();

@@ -46,6 +46,8 @@ export class AppendBatch {
   readonly #batch: number;
   readonly #handedOver: boolean;
   readonly #clusters: number[] = [];
+  /** Where the batch's slots begin. */
+  readonly firstSlot: number;
   #slotIndex: number;
   #slotCount = 0;
   #bytes = 0;
@@ -54,6 +56,7 @@ export class AppendBatch {
     this.#target = target;
     this.#batch = batch;
     this.#handedOver = handedOver;
+    this.firstSlot = slotIndex;
     this.#slotIndex = slotIndex;
   }
 

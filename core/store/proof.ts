@@ -148,6 +148,8 @@ export async function* tableEntries(
  */
 export async function repairStore(store: StoreFile, assessment: Assessment, batch: number): Promise<Figure> {
   const { bitmap, record } = assessment;
+  if (batch <= assessment.newestBatch)
+    throw new Error('a repair needs a batch number that is new to its store');
   const nothing = Buffer.alloc(ENTRY.sizeBytes);
   for (const clusterIndex of assessment.unproven) await store.writeTable(nothing, clusterIndex);
   await writeWholeBitmap(store, bitmap);

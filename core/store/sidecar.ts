@@ -9,7 +9,7 @@
  * This file finds, opens and replaces those; what they mean is for the layers above.
  */
 import * as path from 'node:path';
-import { SnapError } from '../base/errors.ts';
+import { hasCode, SnapError } from '../base/errors.ts';
 import { replaceFile } from '../io/atomic-replace.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import type { Host } from '../io/host.ts';
@@ -19,6 +19,7 @@ import { PAGE_BYTES, STATE } from './layout.ts';
 import { decodeState, encodeState, type State } from './state.ts';
 import type { StoreIdentity } from './store-header.ts';
 
+export const SIDECAR_SUFFIX = '.snap';
 export const CATALOG_FILE = 'catalog.json';
 export const STATE_FILE = 'state';
 export const RESERVE_FILE = 'reserve';
@@ -28,7 +29,7 @@ export const UNFINISHED_SUFFIX = '.tmp';
 
 /** Where the sidecar of an image stands. The image's path has no symbolic link in it any more. */
 export function sidecarPath(imagePath: string): string {
-  return `${imagePath}.snap`;
+  return `${imagePath}${SIDECAR_SUFFIX}`;
 }
 
 /**
@@ -134,17 +135,24 @@ export class Sidecar {
         hint: 'remove snapshots with snap-gc first',
       });
     }
-    const { mode } = await this.stateFile.stat();
+    // Whose `state` is, the catalog is, whoever runs the command.
+    const like = await this.stateFile.stat();
     try {
-      await replaceFile(files, this.catalogPath, bytes, mode);
+      await replaceFile(files, this.catalogPath, bytes, like);
     } catch (error) {
-      if (!(error instanceof SnapError) || error.code !== 'no-space') throw error;
-      if ((await files.linkStat(this.#reservePath)) === undefined) throw error;
-      await files.remove(this.#reservePath);
-      await replaceFile(files, this.catalogPath, bytes, mode);
+      if (!hasCode(error, 'no-space') || !(await this.dropReserve())) throw error;
+      await replaceFile(files, this.catalogPath, bytes, like);
       return;
     }
     await this.keepReserve(bytes.length);
+  }
+
+  /** Gives the reserve up for what must be written on a full disk. False where there is none. */
+  async dropReserve(): Promise<boolean> {
+    const { files } = this.#host;
+    if ((await files.linkStat(this.#reservePath)) === undefined) return false;
+    await files.remove(this.#reservePath);
+    return true;
   }
 
   /** Sees to it that the reserve is at least twice the catalog's size; a full disk is no error here. */
@@ -163,7 +171,7 @@ export class Sidecar {
         await file.close();
       }
     } catch (error) {
-      if (!(error instanceof SnapError) || error.code !== 'no-space') throw error;
+      if (!hasCode(error, 'no-space')) throw error;
     }
   }
 

@@ -169,6 +169,11 @@ export class StoreFile {
     await this.#file.write(content, this.#slotOffsetBytes(slotIndex));
   }
 
+  /** Gives back the space of slots from `slotIndex` on, which no entry may name. */
+  async cutSlots(slotIndex: number): Promise<void> {
+    await this.#file.truncate(this.#slotOffsetBytes(slotIndex));
+  }
+
   async flush(): Promise<void> {
     await this.#file.syncData();
   }

@@ -75,8 +75,12 @@ export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
   if (sizeBytes === undefined || snapshotNumber === undefined)
     throw damaged(path, "the store's header is absurd");
   const whole = { ...identity, sizeBytes, snapshotNumber };
-  // A header of ours has one form only: whatever else passes the check was forged.
-  if (!encodeStoreHeader(whole).equals(bytes.subarray(0, STORE_HEADER.sizeBytes))) {
+  // But for compatible features, a header of ours has one form only: whatever else passes the check was forged.
+  const expected = encodeStoreHeader(whole);
+  for (const field of [F.compatibleFeatures, F.check]) {
+    bytes.copy(expected, field.at, field.at, field.at + field.bytes);
+  }
+  if (!expected.equals(bytes.subarray(0, STORE_HEADER.sizeBytes))) {
     throw damaged(path, "the store's header contradicts itself");
   }
   return whole;

@@ -9,6 +9,7 @@ import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
+import { STORE_HEADER } from '../store/layout.ts';
 import type { ByteSink } from './bytes.ts';
 import { createFdSink, waitingCall } from './fd-sink.ts';
 
@@ -80,10 +81,25 @@ async function refuseSource(
   if (stat !== undefined && stat.device === image?.device && stat.inode === image.inode) {
     throw refused(path, 'is the image itself', hint);
   }
+  if (stat?.kind === 'file' && (await isStore(files, path))) {
+    throw refused(path, 'is the store of a snapshot', 'name another file');
+  }
   const exists = (await files.stat(sidecarPath)) !== undefined;
   const sidecar = await placeOf(files, sidecarPath, exists);
   if (place === sidecar || place.startsWith(`${sidecar}/`)) {
     throw refused(path, `is in ${sidecarPath}, where the snapshots are kept`, hint);
+  }
+}
+
+/** By its first bytes: stores may stand anywhere, and replacing one would lose what older snapshots read from it. */
+async function isStore(files: FileSystem, path: string): Promise<boolean> {
+  const file = await files.open(path, 'read');
+  try {
+    const magic = Buffer.alloc(STORE_HEADER.magicText.length);
+    await file.read(magic, STORE_HEADER.offsetBytes);
+    return magic.toString('latin1') === STORE_HEADER.magicText;
+  } finally {
+    await file.close();
   }
 }
 

@@ -84,6 +84,16 @@ export interface Setup {
 }
 
 const CLUSTER_SIZES_BYTES = [4096, 8192, 65_536] as const;
+
+/** One out of `outOf` times, else undefined, which is what it shrinks to. */
+function oneIn<T>(outOf: number, arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> {
+  return fc.oneof(
+    { withCrossShrink: true },
+    { arbitrary: fc.constant(undefined), weight: outOf - 1 },
+    { arbitrary, weight: 1 },
+  );
+}
+
 const seeds = fc.nat(999);
 const skews = fc.oneof(
   { arbitrary: fc.constant(0), weight: 4 },
@@ -95,24 +105,25 @@ const lengths: fc.Arbitrary<Place> = fc.record({
   clusters: fc.oneof({ arbitrary: fc.nat(3), weight: 4 }, { arbitrary: fc.nat(40), weight: 1 }),
   skewBytes: skews,
 });
-const troubles: fc.Arbitrary<Trouble | undefined> = fc.option(
+const troubles: fc.Arbitrary<Trouble | undefined> = oneIn(
+  3,
   fc.record({
     how: fc.constantFrom('kill', 'kill', 'EIO', 'ENOSPC'),
-    after: fc.nat(110),
+    // Most batches are between the 20th and the 60th operation of their command.
+    after: fc.oneof(fc.nat(110), fc.integer({ min: 20, max: 60 })),
     lasting: fc.boolean(),
   }),
-  { nil: undefined, freq: 2 },
 );
 const noTrouble = fc.constant(undefined);
-const limits = fc.option(
+const limits = oneIn(
+  3,
   fc.record({ clusters: fc.integer({ min: 1, max: 8 }), onFull: fc.constantFrom('invalidate', 'refuse') }),
-  { nil: undefined, freq: 1 },
 );
 
 function creates(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<CreateOp> {
   return fc.record({
     kind: fc.constant('create'),
-    name: fc.option(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'), { nil: undefined, freq: 5 }),
+    name: oneIn(2, fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')),
     limit: limits,
     clusterSizeBytes: fc.constantFrom(...CLUSTER_SIZES_BYTES),
     trouble,
@@ -126,9 +137,9 @@ function writes(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<WriteO
     length: lengths,
     fill: fc.constantFrom('random', 'random', 'zeros', 'present', 'mixed'),
     mode: fc.constantFrom('plain', 'plain', 'delta', 'zero-source'),
-    extend: fc.boolean(),
+    extend: fc.constantFrom(true, true, false),
     sync: fc.constantFrom(true, true, false),
-    pieceBytes: fc.option(fc.constantFrom(4096, 4097, 65_535), { nil: undefined, freq: 1 }),
+    pieceBytes: oneIn(3, fc.constantFrom(4096, 4097, 65_535)),
     seed: seeds,
     trouble,
   });
@@ -144,7 +155,7 @@ function removes(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<Remov
 
 const collects: fc.Arbitrary<CollectOp> = fc.record({
   kind: fc.constant('collect'),
-  keepLast: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined }),
+  keepLast: oneIn(2, fc.integer({ min: 1, max: 4 })),
   dryRun: fc.boolean(),
   trouble: troubles,
 });

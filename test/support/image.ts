@@ -9,7 +9,8 @@ import type { MemoryHost } from '../sim/memory-host.ts';
 
 export const IMAGE = '/disk.img';
 
-const NOISE_BYTES = 1 << 20;
+/** No multiple of any cluster or buffer, so that what is repeated in a longer image never lies at the same place. */
+const NOISE_BYTES = (1 << 20) + 12;
 const noisePool = makeNoise();
 
 /** Bytes without a pattern; another `seed` gives others. */

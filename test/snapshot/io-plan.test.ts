@@ -1,0 +1,135 @@
+/** What is asked of the disk, and how often: seen by a hook on every operation. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readSnapshot } from '../../core/snapshot/read.ts';
+import { MemoryHost } from '../sim/memory-host.ts';
+import type { Operation, OperationKind } from '../sim/session.ts';
+import { testContext } from '../support/context.ts';
+import { create, IMAGE, makeImage, noise, write } from '../support/image.ts';
+
+const MIB = 1 << 20;
+
+/** Everything that `work` asks of the files. */
+async function operationsOf(host: MemoryHost, work: () => Promise<unknown>): Promise<Operation[]> {
+  const operations: Operation[] = [];
+  host.files.onOperation = (operation) => {
+    operations.push(operation);
+  };
+  try {
+    await work();
+  } finally {
+    host.files.onOperation = undefined;
+  }
+  return operations;
+}
+
+function ofImage(operations: readonly Operation[], kind: OperationKind): Operation[] {
+  return operations.filter((operation) => operation.kind === kind && operation.path === IMAGE);
+}
+
+function ofStores(operations: readonly Operation[], ...kinds: OperationKind[]): Operation[] {
+  return operations.filter(({ kind, path }) => kinds.includes(kind) && path.endsWith('.cow'));
+}
+
+test('a large contiguous image is read in large calls, and each byte once', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const sizeBytes = 64 * MIB;
+  await makeImage(host, sizeBytes);
+  await create(context, 'a');
+  await create(context, 'b');
+  for (const name of ['a', undefined]) {
+    const reference = name === undefined ? { image: IMAGE } : { image: IMAGE, name };
+    const options = { offsetBytes: 0, allowModifiedOrigin: false, digest: false };
+    const sink = { write: async () => undefined };
+    const operations = await operationsOf(host, () => readSnapshot(context, reference, options, sink));
+    const reads = ofImage(operations, 'read').map(({ lengthBytes = 0 }) => lengthBytes);
+    assert.ok(Math.min(...reads) >= MIB, `a read of ${Math.min(...reads)} bytes`);
+    assert.equal(
+      reads.reduce((sum, length) => sum + length, 0),
+      sizeBytes,
+    );
+  }
+});
+
+test('adjacent copied clusters are read in few calls', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, 4 * MIB));
+  await create(context, 'a', { clusterSizeBytes: 4096 });
+  await write(context, 0, noise(2, 4 * MIB));
+  const sink = { write: async () => undefined };
+  const options = { offsetBytes: 0, allowModifiedOrigin: false, digest: false };
+  const operations = await operationsOf(host, () =>
+    readSnapshot(context, { image: IMAGE, name: 'a' }, options, sink),
+  );
+  assert.deepEqual(ofImage(operations, 'read'), []);
+  const large = ofStores(operations, 'read').filter(({ lengthBytes = 0 }) => lengthBytes >= MIB);
+  assert.equal(large.length, 4);
+});
+
+/** Without the end of the command, which flushes image and store once more. */
+const batchesOnly = { sync: false };
+
+test('a write to clusters that were copied already neither reads the image nor touches a store', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, MIB));
+  await create(context, 'a');
+  await write(context, 70_000, noise(2, 200_000));
+  const operations = await operationsOf(host, () => write(context, 66_000, noise(3, 250_000), batchesOnly));
+  assert.deepEqual(ofImage(operations, 'read'), []);
+  assert.deepEqual(ofStores(operations, 'write', 'syncData', 'syncAll', 'truncate'), []);
+  assert.equal(ofImage(operations, 'write').length, 1);
+});
+
+test('a batch flushes the store once, before it writes to the image and after everything but bits', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const image = noise(1, 4 * MIB);
+  await makeImage(host, image);
+  await create(context, 'a');
+  const changed = Buffer.from(image);
+  // Scattered: several extents, several runs, one batch.
+  for (let at = 0; at < changed.length; at += 300_000) changed[at] = (changed[at] ?? 0) ^ 1;
+  const operations = await operationsOf(host, () =>
+    write(context, 0, changed, { delta: true, ...batchesOnly }),
+  );
+  assert.ok(ofImage(operations, 'write').length > 5);
+  assert.equal(ofStores(operations, 'syncData', 'syncAll').length, 1);
+  const flushedAt = operations.findIndex(({ kind, path }) => kind === 'syncData' && path.endsWith('.cow'));
+  const writtenAt = operations.findIndex(({ kind, path }) => kind === 'write' && path === IMAGE);
+  assert.ok(flushedAt < writtenAt, 'the image is written after the flush');
+});
+
+test('two batches flush twice', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, 16 * MIB);
+  await create(context, 'a');
+  const operations = await operationsOf(host, () => write(context, 0, noise(1, 16 * MIB), batchesOnly));
+  assert.equal(ofStores(operations, 'syncData', 'syncAll').length, 2);
+  assert.equal(ofImage(operations, 'write').length, 2);
+});
+
+test('creating reads nothing of the image, and asks as much of a small one as of a huge one', async () => {
+  const kinds: string[][] = [];
+  const seconds: number[] = [];
+  for (const sizeBytes of [MIB, 2 ** 43]) {
+    const host = new MemoryHost();
+    const context = testContext(host);
+    await makeImage(host, sizeBytes);
+    const first = await operationsOf(host, () => create(context, 'a'));
+    const second = await operationsOf(host, () => create(context, 'b'));
+    for (const operations of [first, second]) assert.deepEqual(ofImage(operations, 'read'), []);
+    assert.ok(
+      [...first, ...second].every(({ kind, lengthBytes = 0 }) => kind !== 'write' || lengthBytes < 65_536),
+    );
+    kinds.push(first.map(({ kind, path }) => `${kind} ${path}`));
+    seconds.push(second.length);
+  }
+  assert.deepEqual(kinds[0], kinds[1]);
+  // A store that is sealed is proven first, and so is its successor: their bitmaps are read in large windows.
+  const [small = 0, huge = 0] = seconds;
+  assert.ok(huge - small <= 16, `${huge} and ${small} operations`);
+});

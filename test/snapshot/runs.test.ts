@@ -1,0 +1,105 @@
+/** What is joined into one call and what is not: adjacent clusters, slots that follow one another, what a write lacks. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { missingClusters } from '../../core/snapshot/cow-writer.ts';
+import { FROM_ORIGIN, segments, UNKNOWN_SOURCE } from '../../core/snapshot/run-planner.ts';
+import { Volume } from '../../core/snapshot/volume.ts';
+import { joinRuns } from '../../core/store/append.ts';
+import { slotRuns } from '../../core/store/read-clusters.ts';
+import { MemoryHost } from '../sim/memory-host.ts';
+import { testContext } from '../support/context.ts';
+import { create, IMAGE, makeImage, noise, write } from '../support/image.ts';
+
+const O = FROM_ORIGIN;
+const U = UNKNOWN_SOURCE;
+
+test('adjacent clusters of one source are one segment', () => {
+  const cases: readonly [sources: number[], expected: string][] = [
+    [[], ''],
+    [[O], '-1:100+1'],
+    [[O, O, O], '-1:100+3'],
+    [[0, 0, 1, 1], '0:100+2 1:102+2'],
+    [[O, 2, O], '-1:100+1 2:101+1 -1:102+1'],
+    [[U, U, O], '-2:100+2 -1:102+1'],
+    [[3, O, O, 3, 3], '3:100+1 -1:101+2 3:103+2'],
+  ];
+  for (const [sources, expected] of cases) {
+    const found = [...segments(Int16Array.from(sources), 100)];
+    assert.equal(
+      found.map(({ source, firstCluster, count }) => `${source}:${firstCluster}+${count}`).join(' '),
+      expected,
+    );
+  }
+});
+
+test('slots that follow one another are one run, and so are clusters without a slot', () => {
+  const cases: readonly [slots: number[], expected: string][] = [
+    [[], ''],
+    [[5], '0+1@5'],
+    [[5, 6, 7], '0+3@5'],
+    [[5, 7, 8], '0+1@5 1+2@7'],
+    [[-1, -1], '0+2@-1'],
+    [[-1, 0, 1, -1], '0+1@-1 1+2@0 3+1@-1'],
+    [[2, 1, 0], '0+1@2 1+1@1 2+1@0'],
+    [[4, 4], '0+1@4 1+1@4'],
+  ];
+  for (const [slots, expected] of cases) {
+    const found = [...slotRuns(slots)];
+    assert.equal(found.map(({ at, count, slotIndex }) => `${at}+${count}@${slotIndex}`).join(' '), expected);
+  }
+});
+
+test('adjacent indexes are joined up to the most that fits', () => {
+  const cases: readonly [indexes: number[], most: number, expected: string][] = [
+    [[], 4, ''],
+    [[7], 4, '7+1'],
+    [[1, 2, 3], 4, '1+3'],
+    [[1, 2, 3], 2, '1+2 3+1'],
+    [[1, 2, 3], 1, '1+1 2+1 3+1'],
+    [[1, 3, 4, 9], 4, '1+1 3+2 9+1'],
+    [[0, 1, 2, 3, 4, 5], 3, '0+3 3+3'],
+  ];
+  for (const [indexes, most, expected] of cases) {
+    const found = joinRuns(indexes, most);
+    assert.equal(found.map(({ firstCluster, count }) => `${firstCluster}+${count}`).join(' '), expected);
+  }
+});
+
+test('a write lacks the clusters that it touches, that the newest has not, and that a snapshot covers', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  // Clusters 0 to 3, the last of them with one byte only.
+  await makeImage(host, noise(1, 3 * 4096 + 1));
+  await create(context, 'a', { clusterSizeBytes: 4096 });
+  await write(context, 4096, noise(2, 1));
+  await write(context, 3 * 4096 + 1, noise(2, 8192), { extend: true });
+  const cases: readonly [why: string, extents: [offset: number, length: number][], expected: number[]][] = [
+    ['nothing', [], []],
+    ['no byte', [[0, 0]], []],
+    ['one byte', [[0, 1]], [0]],
+    ['up to the border', [[0, 4096]], [0]],
+    ['what is copied already', [[4096, 4096]], []],
+    ['around it', [[4095, 4098]], [0, 2]],
+    ['the short last one', [[3 * 4096, 1]], [3]],
+    ['only past the snapshot, in the same cluster', [[3 * 4096 + 1, 100]], []],
+    ['everything', [[0, 5 * 4096]], [0, 2, 3]],
+    [
+      'twice the same',
+      [
+        [10, 10],
+        [30, 10],
+      ],
+      [0],
+    ],
+  ];
+  const volume = await Volume.open(context, IMAGE, 'write');
+  await volume.exclusive(async (hold) => {
+    const active = await hold?.active();
+    assert.ok(hold !== undefined && active !== undefined);
+    for (const [why, extents, expected] of cases) {
+      const all = extents.map(([offsetBytes, length]) => ({ offsetBytes, data: Buffer.alloc(length) }));
+      assert.deepEqual(missingClusters(hold, active, all), expected, why);
+    }
+  });
+  await volume.close();
+});
