@@ -68,7 +68,7 @@ async function verify(work: Work): Promise<number> {
   for (const finding of result.findings) report.print(`${where(image, finding)}: ${finding.message}\n`);
   const clusters = result.snapshots.reduce((sum, snapshot) => sum + snapshot.clustersChecked, 0);
   const whole = result.snapshots.filter(({ ok }) => ok).length;
-  const count = `${image}: ${plural(result.findings.length, 'finding')}; ${whole} of ${result.snapshots.length} snapshots whole, ${clusters} clusters checked\n`;
+  const count = `${image}: ${plural(result.findings.length, 'finding')}; ${whole} of ${result.snapshots.length} snapshots whole, ${plural(clusters, 'cluster')} checked\n`;
   if (result.findings.length > 0) report.print(count);
   else report.printSuccess(count);
   return status;

@@ -99,7 +99,7 @@ export class Model {
           receiver: this.#receiver(missing, ended),
         };
       }
-      if (owner?.limit?.onFull === 'refuse') return { ...nothing, ended, failure: 'no-space' };
+      if (owner?.limit?.onFull === 'refuse') return { ...nothing, ended: [], failure: 'no-space' };
       if (owner !== undefined) ended.push(owner);
     }
   }
@@ -157,7 +157,7 @@ export class Model {
 
   /** A limit covers the snapshot's own copies and those made later on its account. */
   #isOverLimit(owner: ModelSnapshot | undefined, newSlots: number): boolean {
-    if (owner?.limit === undefined) return false;
+    if (owner?.limit === undefined || newSlots === 0) return false;
     let slots = newSlots;
     for (const { copied } of this.snapshots.slice(this.snapshots.indexOf(owner))) {
       for (const kind of copied.values()) if (kind === 'own') slots += 1;
@@ -172,8 +172,6 @@ export class Model {
     const neededBytes = Math.max(0, ...alive.map(({ frozen }) => frozen.length));
     const endBytes = Math.min(neededBytes, newest.frozen.length);
     const missing = new Set<number>();
-    // TODO: where the newest has ended, clusters that every older one has already are copied all the same, though
-    // nobody needs them; see core/snapshot/cow-writer.ts. Leave those out here once core does.
     for (const { offsetBytes, data } of extents) {
       for (let at = offsetBytes; at < Math.min(endBytes, offsetBytes + data.length); ) {
         const index = Math.floor(at / this.clusterSizeBytes);
@@ -181,7 +179,10 @@ export class Model {
         at = (index + 1) * this.clusterSizeBytes;
       }
     }
-    return [...missing].sort((a, b) => a - b);
+    const lacks = (snapshot: ModelSnapshot, index: number) =>
+      index * this.clusterSizeBytes < snapshot.frozen.length &&
+      !this.snapshots.slice(this.snapshots.indexOf(snapshot)).some(({ copied }) => copied.has(index));
+    return [...missing].filter((index) => alive.some((it) => lacks(it, index))).sort((a, b) => a - b);
   }
 
   /** The image's bytes of a cluster of the newest snapshot. */

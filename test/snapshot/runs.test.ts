@@ -98,7 +98,7 @@ test('a write lacks the clusters that it touches, that the newest has not, and t
     assert.ok(hold !== undefined && active !== undefined);
     for (const [why, extents, expected] of cases) {
       const all = extents.map(([offsetBytes, length]) => ({ offsetBytes, data: Buffer.alloc(length) }));
-      assert.deepEqual(missingClusters(hold, active, all), expected, why);
+      assert.deepEqual(await missingClusters(hold, active, all), expected, why);
     }
   });
   await volume.close();
