@@ -198,7 +198,6 @@ test('every export of core is imported somewhere', () => {
     'core/snapshot/read.ts: checkTrust': within,
     'core/snapshot/reference.ts: NAME_PATTERN': within,
     'core/snapshot/remove.ts: neededByOlder': within,
-    'core/store/proof.ts: slotProves': within,
     'core/store/proof.ts: tableEntries': within,
   });
 });

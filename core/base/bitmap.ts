@@ -71,9 +71,16 @@ export class SetSum {
   removeBits(bits: Buffer, firstIndex: number): void {
     const removed = new SetSum();
     removed.addBits(bits, firstIndex);
-    this.count -= removed.count;
-    this.xorLow = (this.xorLow ^ removed.xorLow) >>> 0;
-    this.xorHigh = (this.xorHigh ^ removed.xorHigh) >>> 0;
+    Object.assign(this, this.without(removed));
+  }
+
+  /** The sum of what is left when a part of the set goes. */
+  without(part: SetSum): SetSum {
+    return SetSum.of({
+      count: this.count - part.count,
+      xorLow: (this.xorLow ^ part.xorLow) >>> 0,
+      xorHigh: (this.xorHigh ^ part.xorHigh) >>> 0,
+    });
   }
 
   equals(other: { count: number; xorLow: number; xorHigh: number }): boolean {

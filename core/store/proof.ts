@@ -4,7 +4,7 @@
  *
  * `assess` is the first half of repair, and all of it for those who only look: it changes nothing.
  */
-import { SetSum } from '../base/bitmap.ts';
+import { getBit, SetSum } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { Xxh64Digest } from '../base/xxh64.ts';
@@ -19,6 +19,8 @@ const TABLE_WINDOW_BYTES = 1 << 20;
 const SLOT_PIECE_BYTES = 1 << 20;
 /** Far more than a batch has: what a crash can leave unproven is bounded by one. */
 const MAX_UNPROVEN_COUNT = 1 << 20;
+/** A table with more batches than that is not searched for one too many. */
+const MAX_BATCHES_COMPARED = 1 << 17;
 
 function damaged(store: StoreFile, what: string): SnapError {
   return new SnapError('damage', `${store.path}: ${what}`, {
@@ -61,7 +63,7 @@ export interface Assessment {
 }
 
 /** Whether the slot of an entry holds what the entry says. */
-export async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry): Promise<boolean> {
+async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry): Promise<boolean> {
   const lengthBytes = clusterLengthBytes(store.identity, clusterIndex);
   if (entry.slotIndex < 0) return true;
   const content = Buffer.allocUnsafe(lengthBytes);
@@ -77,9 +79,10 @@ export async function slotProves(store: StoreFile, clusterIndex: number, entry: 
 /**
  * Goes through the whole table and says which entries count. Entries up to the known-flushed figure must prove
  * themselves and come to it, or the store is damaged; later ones count only if their slot proves them too.
+ * @param givenUp a batch none of whose entries counts: see `batchGivenUp`
  * @throws `damage`
  */
-export async function assess(store: StoreFile, suspicion: Suspicion): Promise<Assessment> {
+export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: number): Promise<Assessment> {
   const record = await store.readRecord();
   if (record === undefined) throw damaged(store, 'both flush records are damaged');
   const known = laterFigure(record.known, suspicion.atLeast);
@@ -87,39 +90,69 @@ export async function assess(store: StoreFile, suspicion: Suspicion): Promise<As
   await store.readBits(oldBits, 0);
   const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
   const unproven: number[] = [];
+  const unfinished: { readonly clusterIndex: number; readonly entry: Entry }[] = [];
   const flushed = new SetSum();
+  let unfinishedHasBit = false;
   let newestBatch = Math.max(known.batch, record.made.batch);
   let ownSlotCount = 0;
   let zeroCount = 0;
-  for await (const { clusterIndex, entry } of tableEntries(store)) {
-    if (entry === undefined) {
-      unproven.push(clusterIndex);
-      if (unproven.length > MAX_UNPROVEN_COUNT) throw damaged(store, 'its indirect table is overwritten');
-      continue;
-    }
-    newestBatch = Math.max(newestBatch, entry.batch);
-    if (entry.batch <= known.batch) {
-      flushed.add(clusterIndex);
-    } else if (entry.batch === suspicion.unfinishedBatch) {
-      if (((oldBits[clusterIndex >>> 3] ?? 0) & (1 << (clusterIndex & 7))) === 0) {
-        unproven.push(clusterIndex);
-        continue;
-      }
-    } else if (!(await slotProves(store, clusterIndex, entry))) {
-      unproven.push(clusterIndex);
-      continue;
-    }
+  const count = (clusterIndex: number, entry: Entry) => {
     bitmap.add(clusterIndex);
     if (entry.slotIndex < 0) zeroCount += 1;
     else if (!entry.handedOver) ownSlotCount += 1;
+  };
+  for await (const { clusterIndex, entry } of tableEntries(store)) {
+    newestBatch = Math.max(newestBatch, entry?.batch ?? 0);
+    if (entry === undefined || entry.batch === givenUp) {
+      unproven.push(clusterIndex);
+    } else if (entry.batch <= known.batch) {
+      flushed.add(clusterIndex);
+      count(clusterIndex, entry);
+    } else if (entry.batch === suspicion.unfinishedBatch) {
+      unfinished.push({ clusterIndex, entry });
+      unfinishedHasBit ||= getBit(oldBits, clusterIndex);
+    } else if (await slotProves(store, clusterIndex, entry)) {
+      count(clusterIndex, entry);
+    } else {
+      unproven.push(clusterIndex);
+    }
+    if (unproven.length + unfinished.length > MAX_UNPROVEN_COUNT)
+      throw damaged(store, 'its indirect table is overwritten');
   }
   if (!flushed.equals(known)) {
+    const found = givenUp === undefined ? await batchGivenUp(store, known) : undefined;
+    if (found !== undefined) return assess(store, suspicion, found);
     throw damaged(
       store,
       `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
     );
   }
+  // A bit means that its batch was flushed, and so was every entry of it; without any, none was relied on.
+  for (const { clusterIndex, entry } of unfinished) {
+    if (unfinishedHasBit) count(clusterIndex, entry);
+    else unproven.push(clusterIndex);
+  }
   return { bitmap, unproven, record, newestBatch, ownSlotCount, zeroCount };
+}
+
+/**
+ * The batch whose entries are too many: without them the table comes to the figure. Repair clears a batch that was
+ * given up; if the flush of that fails, the system forgets it, reads zeros from memory all the same, and after a power
+ * loss the entries are back. They are harmless, since what they hold was never relied on, and are cleared again.
+ */
+async function batchGivenUp(store: StoreFile, known: Figure): Promise<number | undefined> {
+  const total = new SetSum();
+  const byBatch = new Map<number, SetSum>();
+  for await (const { clusterIndex, entry } of tableEntries(store)) {
+    if (entry === undefined || entry.batch > known.batch) continue;
+    total.add(clusterIndex);
+    const sum = byBatch.get(entry.batch) ?? new SetSum();
+    sum.add(clusterIndex);
+    byBatch.set(entry.batch, sum);
+    if (byBatch.size > MAX_BATCHES_COMPARED) return undefined;
+  }
+  for (const [batch, sum] of byBatch) if (total.without(sum).equals(known)) return batch;
+  return undefined;
 }
 
 /** Every place of the table that is not all zero, with its entry where that proves itself. */
