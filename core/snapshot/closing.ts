@@ -24,7 +24,7 @@ export async function closeState(hold: Hold): Promise<void> {
 
 async function flushActiveBits(hold: Hold): Promise<void> {
   try {
-    const active = await hold.active();
+    const active = hold.state.bitsDirty ? await hold.active() : undefined;
     if (active !== undefined) await hold.flushBits(active.store);
   } catch (error) {
     // A store that cannot be read has nothing to flush; whoever needs it says so.

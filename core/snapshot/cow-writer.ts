@@ -101,7 +101,7 @@ export class CowWriter {
       if (active !== undefined && (await limitReached(hold, active, missing))) continue;
       try {
         const result = await this.#copy(hold, active, missing);
-        await this.#writeOrigin(hold, active, extents);
+        await this.#writeOrigin(hold, active, { extents, copied: result.clustersCopied > 0 });
         return result;
       } catch (error) {
         if (!(error instanceof CopyFailed)) throw error;
@@ -172,13 +172,17 @@ export class CowWriter {
     return content;
   }
 
-  async #writeOrigin(hold: Hold, active: ActiveStore | undefined, extents: readonly Extent[]): Promise<void> {
+  async #writeOrigin(
+    hold: Hold,
+    active: ActiveStore | undefined,
+    batch: { readonly extents: readonly Extent[]; readonly copied: boolean },
+  ): Promise<void> {
     const figure = active && { figureStoreUuid: active.record.uuid, figure: active.flushRecord.made };
     try {
-      for (const { offsetBytes, data } of extents) await hold.origin.write(data, offsetBytes);
+      for (const { offsetBytes, data } of batch.extents) await hold.origin.write(data, offsetBytes);
     } finally {
       // The copies are made and flushed, so whatever part was written is ours.
-      await hold.finish({ ...figure, originWritten: true });
+      await hold.finish({ ...figure, ...(batch.copied && { bitsDirty: true }), originWritten: true });
       if (active !== undefined) hold.keepActive(active);
     }
   }

@@ -176,7 +176,7 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
   const active = await hold.active();
   const sealed = active?.flushRecord.made;
   // From now on nobody looks after its bits: they must be on disk.
-  if (active !== undefined) await hold.flushBits(active.store);
+  if (active !== undefined && hold.state.bitsDirty) await hold.flushBits(active.store);
   const storePath = hold.sidecar.storePath(record);
   await prepareStorePath(files, storePath);
   await makeStore(hold, plan, storePath);

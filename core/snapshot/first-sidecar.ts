@@ -40,6 +40,7 @@ export async function buildFirstSidecar(
     originSizeBytes: originStat.sizeBytes,
     originTimeNs: originStat.modifiedNs,
     mark: unknownMark(false),
+    bitsDirty: false,
     figureStoreUuid: record.uuid,
     figure: EMPTY_FIGURE,
   };

@@ -268,7 +268,7 @@ export class Hold {
     const { storeUuid } = store.identity;
     await this.begin({ storeUuid, firstCluster: 0, lastCluster: 0, writesOrigin: false });
     await store.flush();
-    await this.finish();
+    await this.finish(newestRecord(this.catalog)?.uuid === storeUuid ? { bitsDirty: false } : {});
   }
 
   /** Says, durably, that everything is on disk: the origin was flushed and has not changed since. */
@@ -308,7 +308,7 @@ export class Hold {
     const next = none ?? figure;
     await this.finish({
       generation,
-      ...(next && { figure: next.figure, figureStoreUuid: next.storeUuid }),
+      ...(next && { figure: next.figure, figureStoreUuid: next.storeUuid, bitsDirty: false }),
     });
     this.#cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
   }

@@ -141,6 +141,7 @@ async function openForRepair(hold: Hold, before: State | undefined): Promise<voi
     originSizeBytes: originStat.sizeBytes,
     originTimeNs: originStat.modifiedNs,
     mark: unknownMark(true),
+    bitsDirty: false,
     figureStoreUuid: NIL_UUID,
     figure: EMPTY_FIGURE,
   };
@@ -165,6 +166,7 @@ function repairedState(hold: Hold, before: State | undefined, figures: Map<strin
     // A time that counted still does: a change from outside must not be hidden by a repair.
     ...(!hold.timeCounts && { originSizeBytes: originStat.sizeBytes, originTimeNs: originStat.modifiedNs }),
     mark: undefined,
+    bitsDirty: false,
     // A store beyond repair keeps the figure that shows it.
     ...(newest && figure && { figure, figureStoreUuid: newest.uuid }),
     ...(newest === undefined && { figure: EMPTY_FIGURE, figureStoreUuid: NIL_UUID }),

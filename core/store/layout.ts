@@ -120,6 +120,8 @@ export const STATE_FLAG = {
   mark: 2,
   /** What the mark stands for may have written to the origin, so that its time says nothing. */
   markWritesOrigin: 4,
+  /** Bits of the store that receives copies were set since they were last flushed. */
+  bitsDirty: 16,
 } as const;
 
 const BITMAP_OFFSET_BYTES = 4 * PAGE_BYTES;

@@ -48,6 +48,8 @@ export interface State {
   readonly originSizeBytes: number;
   readonly originTimeNs: bigint;
   readonly mark: Mark | undefined;
+  /** Bits of the store that receives copies were set since they were last flushed. */
+  readonly bitsDirty: boolean;
   /** What the store that receives copies was known to have, flushed, when this was written. */
   readonly figureStoreUuid: string;
   readonly figure: Figure;
@@ -64,7 +66,8 @@ export function encodeState(state: State): Buffer {
     (state.phase === 'closed' ? 0 : STATE_FLAG.open) |
     (state.phase === 'open' ? STATE_FLAG.confirmed : 0) |
     (state.mark ? STATE_FLAG.mark : 0) |
-    (mark.writesOrigin ? STATE_FLAG.markWritesOrigin : 0);
+    (mark.writesOrigin ? STATE_FLAG.markWritesOrigin : 0) |
+    (state.bitsDirty ? STATE_FLAG.bitsDirty : 0);
   bytes.writeUInt32LE(flags, F.flags.at);
   uuidBytes(state.sidecarUuid).copy(bytes, F.sidecarUuid.at);
   state.bootId.copy(bytes, F.bootId.at, 0, F.bootId.bytes);
@@ -129,6 +132,7 @@ export function decodeState(bytes: Buffer, path: string): State | undefined {
     originSizeBytes: number(F.originSizeBytes),
     originTimeNs: bytes.readBigInt64LE(F.originTimeNs.at),
     mark: (flags & STATE_FLAG.mark) !== 0 ? mark : undefined,
+    bitsDirty: (flags & STATE_FLAG.bitsDirty) !== 0,
     figureStoreUuid: uuidText(bytes.subarray(F.figureStoreUuid.at)),
     figure: {
       ...EMPTY_FIGURE,

@@ -1,6 +1,7 @@
 /** What is asked of the disk, and how often: seen by a hook on every operation. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import type { Operation, OperationKind } from '../sim/session.ts';
@@ -68,20 +69,38 @@ test('adjacent copied clusters are read in few calls', async () => {
   assert.equal(large.length, 4);
 });
 
-/** Without the end of the command, which flushes image and store once more. */
-const batchesOnly = { sync: false };
-
 test('a write to clusters that were copied already neither reads the image nor touches a store', async () => {
   const host = new MemoryHost();
   const context = testContext(host);
   await makeImage(host, noise(1, MIB));
   await create(context, 'a');
   await write(context, 70_000, noise(2, 200_000));
-  const operations = await operationsOf(host, () => write(context, 66_000, noise(3, 250_000), batchesOnly));
+  const operations = await operationsOf(host, () => write(context, 66_000, noise(3, 250_000)));
   assert.deepEqual(ofImage(operations, 'read'), []);
   assert.deepEqual(ofStores(operations, 'write', 'syncData', 'syncAll', 'truncate'), []);
   assert.equal(ofImage(operations, 'write').length, 1);
 });
+
+test('listing reads the catalog and headers, and nothing of images or slots', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, MIB));
+  await create(context, 'a');
+  await write(context, 70_000, noise(2, 200_000));
+  await create(context, 'b');
+  const operations = await operationsOf(host, () => listImage(context, IMAGE));
+  assert.deepEqual(ofImage(operations, 'read'), []);
+  const ofEach = ofStores(operations, 'read').map(
+    ({ offsetBytes = 0, lengthBytes = 0 }) => offsetBytes + lengthBytes,
+  );
+  assert.equal(ofEach.length, 6);
+  assert.ok(Math.max(...ofEach) <= 3 * 4096, 'only the header and the flush records are read');
+  const changes = operations.filter(({ kind }) => /write|sync|create|truncate|remove|rename/i.test(kind));
+  assert.deepEqual(changes, []);
+});
+
+/** Without the end of the command, which flushes image and store once more. */
+const batchesOnly = { sync: false };
 
 test('a batch flushes the store once, before it writes to the image and after everything but bits', async () => {
   const host = new MemoryHost();

@@ -103,6 +103,7 @@ test('`state`', () => {
     sidecarUuid: SIDECAR_UUID,
     bootId: Buffer.from('00112233445566778899aabbccddeeff', 'hex'),
     phase: 'open',
+    bitsDirty: false,
     generation: 0x0102,
     batch: 0x0304,
     repairs: 0x0506,
