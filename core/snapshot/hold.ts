@@ -10,7 +10,7 @@ import { type AppendTarget, RepairNeeded } from '../store/append.ts';
 import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { CopiedBitmap } from '../store/copied-bitmap.ts';
 import { EMPTY_FIGURE, type Figure, laterFigure, sameFigure } from '../store/figure.ts';
-import { assess, type Suspicion, trustedRecord } from '../store/proof.ts';
+import { assess, isLastRecord, newestRecordOf, type Suspicion } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { encodeState, type Mark, type State } from '../store/state.ts';
 import type { StoreFile } from '../store/store-file.ts';
@@ -166,14 +166,16 @@ export class Hold {
 
   async #loadActive(record: SnapshotRecord, store: StoreFile): Promise<ActiveStore> {
     const suspicion = this.suspicion(record);
-    const flushRecord = await trustedRecord(store, suspicion.atLeast);
+    const flushRecord = await newestRecordOf(store);
     const previous = this.#cache.active?.active;
     const bitmap =
       previous?.store === store ? previous.bitmap : new CopiedBitmap(store.regions.bitmapSizeBytes);
     await bitmap.refresh(store);
     // Where nothing is in flight, `state` knows the store's last figure to the batch.
     const { atLeast } = suspicion;
-    const current = this.repairDue || atLeast === undefined || sameFigure(atLeast, flushRecord.made);
+    const current = this.repairDue
+      ? isLastRecord(flushRecord, atLeast)
+      : atLeast === undefined || sameFigure(atLeast, flushRecord.made);
     if (current && bitmap.sum.equals(flushRecord.made)) return { record, store, bitmap, flushRecord };
     if (!this.mayAssess) throw new RepairNeeded('the copied bitmap does not count');
     const assessment = await assess(store, suspicion);

@@ -10,7 +10,7 @@ import { formatTime } from '../base/time.ts';
 import { formatSize } from '../base/units.ts';
 import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
 import { clusterLengthBytes } from '../store/layout.ts';
-import { trustedRecord } from '../store/proof.ts';
+import { newestRecordOf } from '../store/proof.ts';
 import type { ActiveStore, Hold } from './hold.ts';
 import { readOldContent } from './origin.ts';
 
@@ -24,7 +24,7 @@ async function limitUsageBytes(hold: Hold, owner: SnapshotRecord, active: Active
   let slotCount = active.flushRecord.ownSlotCount;
   for (const record of snapshots.slice(from, -1)) {
     const store = await hold.stores.open(hold.catalog, record);
-    slotCount += (await trustedRecord(store, record.sealed)).ownSlotCount;
+    slotCount += (await newestRecordOf(store)).ownSlotCount;
   }
   return slotCount * clusterSizeBytes;
 }

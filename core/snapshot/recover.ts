@@ -8,9 +8,8 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
-import { sumBitmap } from '../store/copied-bitmap.ts';
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
-import { assess, repairStore, type Suspicion, trustedRecord } from '../store/proof.ts';
+import { assess, bitmapCounts, repairStore, type Suspicion } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { type State, unknownMark } from '../store/state.ts';
 import type { Hold } from './hold.ts';
@@ -110,16 +109,15 @@ async function suspectRecords(hold: Hold, before: State | undefined): Promise<Sn
   const suspects = new Set([newest, marked].filter((record) => record !== undefined));
   if (hold.sameBoot && before?.phase === 'open') return [...suspects];
   for (const record of hold.catalog.snapshots) {
-    if (!suspects.has(record) && !(await bitmapCounts(hold, record))) suspects.add(record);
+    if (!suspects.has(record) && !(await needsNoRepair(hold, record))) suspects.add(record);
   }
   return [...suspects];
 }
 
-async function bitmapCounts(hold: Hold, record: SnapshotRecord): Promise<boolean> {
+async function needsNoRepair(hold: Hold, record: SnapshotRecord): Promise<boolean> {
   try {
     const store = await hold.stores.open(hold.catalog, record);
-    const { made } = await trustedRecord(store, record.sealed);
-    return (await sumBitmap(store)).equals(made);
+    return await bitmapCounts(store, record.sealed);
   } catch (error) {
     // Nothing that repair could mend.
     if (isBeyondRepair(error)) return true;

@@ -5,9 +5,8 @@
  */
 import type { FileSystem } from '../io/file-system.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
-import { sumBitmap } from '../store/copied-bitmap.ts';
 import type { Suspicion } from '../store/proof.ts';
-import { assess, trustedRecord } from '../store/proof.ts';
+import { assess, bitmapCounts } from '../store/proof.ts';
 import { type Sidecar, storeIdentity } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
 
@@ -71,8 +70,7 @@ export class StoreSet {
     if (this.#proven.get(record.uuid) !== proof.stamp) {
       let rebuilt = this.#rebuilt.get(record.uuid);
       if (rebuilt?.stamp !== proof.stamp) {
-        const flushRecord = await trustedRecord(store, proof.suspicion.atLeast);
-        if ((await sumBitmap(store)).equals(flushRecord.made)) {
+        if (await bitmapCounts(store, proof.suspicion.atLeast)) {
           this.#proven.set(record.uuid, proof.stamp);
           await store.readBits(window.target, window.firstByte);
           return;

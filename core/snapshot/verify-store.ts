@@ -9,9 +9,8 @@ import { hasCode, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { joinRuns } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
-import { sumBitmap } from '../store/copied-bitmap.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
-import { assess, trustedRecord } from '../store/proof.ts';
+import { assess, bitmapCounts } from '../store/proof.ts';
 import { ClusterDamage, readClusters } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
@@ -90,9 +89,7 @@ class StoreVerifier {
   /** Flush records, figures, and whether the bitmap comes to them. Returns the number of clusters. */
   async #checkWhole(hold: Hold, record: SnapshotRecord, store: StoreFile): Promise<number> {
     const suspicion = hold.suspicion(record);
-    const flushRecord = await trustedRecord(store, suspicion.atLeast);
-    const counts = (await sumBitmap(store)).equals(flushRecord.made);
-    if (!counts) {
+    if (!(await bitmapCounts(store, suspicion.atLeast))) {
       await assess(store, suspicion);
       if (!this.#mayBeUnfinished(hold, record)) {
         const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole, and the next change repairs it`;

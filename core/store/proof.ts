@@ -8,7 +8,7 @@ import { getBit, SetSum } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { Xxh64Digest } from '../base/xxh64.ts';
-import { CopiedBitmap } from './copied-bitmap.ts';
+import { CopiedBitmap, sumBitmap } from './copied-bitmap.ts';
 import type { Entry } from './entry.ts';
 import { type Figure, figureOf, laterFigure, sameFigure } from './figure.ts';
 import type { FlushRecord } from './flush-record.ts';
@@ -29,20 +29,27 @@ function damaged(store: StoreFile, what: string): SnapError {
   });
 }
 
-/**
- * The newest flush record, if it can be what it should: not older than the figure that `state` or the catalog keeps
- * of this store. An older copy of the file, put back, is found out here.
- * @throws `damage`
- */
-export async function trustedRecord(store: StoreFile, atLeast: Figure | undefined): Promise<FlushRecord> {
+/** The newest flush record that is whole. @throws `damage` where neither is */
+export async function newestRecordOf(store: StoreFile): Promise<FlushRecord> {
   const record = await store.readRecord();
   if (record === undefined) throw damaged(store, 'both flush records are damaged');
-  if (atLeast !== undefined) {
-    const older = record.made.batch < atLeast.batch || record.made.count < atLeast.count;
-    const other = record.made.batch === atLeast.batch && !sameFigure(record.made, atLeast);
-    if (older || other) throw damaged(store, 'this is an older state of the store than the sidecar knows of');
-  }
   return record;
+}
+
+/**
+ * Whether a record can be the store's last: not older than the figure that `state` or the catalog keeps of this store.
+ * One that is older means that the last was torn while it was rewritten, or that an older copy of the file was put
+ * back: the table tells which.
+ */
+export function isLastRecord(record: FlushRecord, atLeast: Figure | undefined): boolean {
+  if (atLeast === undefined || sameFigure(record.made, atLeast)) return true;
+  return record.made.batch > atLeast.batch && record.made.count >= atLeast.count;
+}
+
+/** Whether the bitmap on disk may be believed: it comes to the last record's figure. @throws `damage` */
+export async function bitmapCounts(store: StoreFile, atLeast: Figure | undefined): Promise<boolean> {
+  const record = await newestRecordOf(store);
+  return isLastRecord(record, atLeast) && (await sumBitmap(store)).equals(record.made);
 }
 
 export interface Suspicion {
@@ -83,8 +90,7 @@ async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry):
  * @throws `damage`
  */
 export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: number): Promise<Assessment> {
-  const record = await store.readRecord();
-  if (record === undefined) throw damaged(store, 'both flush records are damaged');
+  const record = await newestRecordOf(store);
   const known = laterFigure(record.known, suspicion.atLeast);
   const oldBits = Buffer.alloc(store.regions.bitmapSizeBytes);
   await store.readBits(oldBits, 0);
