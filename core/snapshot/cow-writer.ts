@@ -146,7 +146,7 @@ export class CowWriter {
       for (const run of joinRuns(missing, mostCount)) {
         await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
       }
-      await append.publish();
+      await append.publish((figure) => hold.noteFlushed(identity.storeUuid, figure));
       const { clustersCopied, bytesCopied } = append;
       return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
     } catch (error) {

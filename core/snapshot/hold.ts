@@ -258,6 +258,14 @@ export class Hold {
     await this.#write({ ...fields, ...(originWritten && this.#originAsFound()), mark: undefined });
   }
 
+  /**
+   * Says that a batch is flushed, between its flush and its bits: from then on its entries are there or it is damage.
+   * The bits could not tell as much, since a later flush that fails may lose them.
+   */
+  async noteFlushed(storeUuid: string, figure: Figure): Promise<void> {
+    await this.#write({ figureStoreUuid: storeUuid, figure });
+  }
+
   #originAsFound(): Pick<State, 'originSizeBytes' | 'originTimeNs'> {
     return { originSizeBytes: this.originStat.sizeBytes, originTimeNs: this.originStat.modifiedNs };
   }

@@ -144,7 +144,7 @@ function rangeOf(
   const endBytes = lengthBytes === undefined ? Math.max(offsetBytes, sizeBytes) : offsetBytes + lengthBytes;
   if (offsetBytes > sizeBytes || endBytes > sizeBytes) {
     throw new SnapError(
-      'io',
+      'refused',
       `${what}: ${offsetBytes > sizeBytes ? `offset ${offsetBytes}` : `byte ${endBytes}`} is past the end at ${sizeBytes}`,
       {
         path: what,

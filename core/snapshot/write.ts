@@ -99,7 +99,7 @@ class ImageWriter {
     const { sizeBytes } = await this.#volume.origin.stat();
     if (offsetBytes > sizeBytes && !extend) {
       throw new SnapError(
-        'io',
+        'refused',
         `${image}: offset ${offsetBytes} is past the end at ${sizeBytes}; nothing was written`,
         {
           path: image,
@@ -127,7 +127,7 @@ class ImageWriter {
     // Whether there is more can only be seen by asking for a byte of it.
     if ((await this.#gather(buffer.subarray(0, 1))) === 0) return;
     throw new SnapError(
-      'io',
+      'refused',
       `${image}: the input is longer than the image: ${this.#bytesWritten} bytes written up to its end, the rest refused`,
       { path: image, offsetBytes: sizeBytes, hint: 'let the image grow with --extend' },
     );

@@ -4,7 +4,7 @@
  *
  * `assess` is the first half of repair, and all of it for those who only look: it changes nothing.
  */
-import { getBit, SetSum } from '../base/bitmap.ts';
+import { SetSum } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { Xxh64Digest } from '../base/xxh64.ts';
@@ -55,7 +55,7 @@ export async function bitmapCounts(store: StoreFile, atLeast: Figure | undefined
 export interface Suspicion {
   /** What is known to have been flushed, beside the store's own record. */
   readonly atLeast: Figure | undefined;
-  /** A batch of this boot that did not end: its entries without a bit were never relied on. */
+  /** A batch of this boot whose flush nobody noted: its entries were never relied on, and may not be on disk. */
   readonly unfinishedBatch: number | undefined;
 }
 
@@ -92,13 +92,9 @@ async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry):
 export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: number): Promise<Assessment> {
   const record = await newestRecordOf(store);
   const known = laterFigure(record.known, suspicion.atLeast);
-  const oldBits = Buffer.alloc(store.regions.bitmapSizeBytes);
-  await store.readBits(oldBits, 0);
   const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
   const unproven: number[] = [];
-  const unfinished: { readonly clusterIndex: number; readonly entry: Entry }[] = [];
   const flushed = new SetSum();
-  let unfinishedHasBit = false;
   let newestBatch = Math.max(known.batch, record.made.batch);
   let ownSlotCount = 0;
   let zeroCount = 0;
@@ -114,16 +110,12 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
     } else if (entry.batch <= known.batch) {
       flushed.add(clusterIndex);
       count(clusterIndex, entry);
-    } else if (entry.batch === suspicion.unfinishedBatch) {
-      unfinished.push({ clusterIndex, entry });
-      unfinishedHasBit ||= getBit(oldBits, clusterIndex);
-    } else if (await slotProves(store, clusterIndex, entry)) {
+    } else if (entry.batch !== suspicion.unfinishedBatch && (await slotProves(store, clusterIndex, entry))) {
       count(clusterIndex, entry);
     } else {
       unproven.push(clusterIndex);
     }
-    if (unproven.length + unfinished.length > MAX_UNPROVEN_COUNT)
-      throw damaged(store, 'its indirect table is overwritten');
+    if (unproven.length > MAX_UNPROVEN_COUNT) throw damaged(store, 'its indirect table is overwritten');
   }
   if (!flushed.equals(known)) {
     const found = givenUp === undefined ? await batchGivenUp(store, known) : undefined;
@@ -132,11 +124,6 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
       store,
       `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
     );
-  }
-  // A bit means that its batch was flushed, and so was every entry of it; without any, none was relied on.
-  for (const { clusterIndex, entry } of unfinished) {
-    if (unfinishedHasBit) count(clusterIndex, entry);
-    else unproven.push(clusterIndex);
   }
   return { bitmap, unproven, record, newestBatch, ownSlotCount, zeroCount };
 }

@@ -78,7 +78,7 @@ test('what does not fit: as much as fits, and how much that was', async (t) => {
   await work.ok('snap-create', ['-q', 'disk.img@one']);
   const data = noise('long', 20_000);
   const failure = await work.fails('snap-write', ['disk.img', '--offset', '90000'], { stdin: data });
-  assert.deepEqual([failure.status, failure.code], [1, 'io']);
+  assert.deepEqual([failure.status, failure.code], [1, 'refused']);
   assert.match(failure.message, /10000 bytes written/);
   const summary = JSON.parse(failure.stdout);
   assert.deepEqual([summary.bytesWritten, summary.clustersCopied], [10_000, 1]);
@@ -87,7 +87,7 @@ test('what does not fit: as much as fits, and how much that was', async (t) => {
 
   const before = work.fingerprint();
   const past = await work.fails('snap-write', ['disk.img', '--offset', '100001'], { stdin: 'x' });
-  assert.deepEqual([past.status, past.code], [1, 'io']);
+  assert.deepEqual([past.status, past.code], [1, 'refused']);
   assert.match(past.message, /offset 100001 is past the end at 100000; nothing was written/);
   const none = await work.run('snap-write', ['-q', 'disk.img', '--offset', '100000'], { stdin: 'x' });
   assert.equal(none.status, 1);
@@ -145,7 +145,7 @@ test('--zero writes zeros without input; --no-sync and empty input are fine', as
   assert.ok((await work.read('disk.img')).equals(present));
   assert.ok((await work.read('disk.img@one')).equals(content));
   const long = await work.fails('snap-write', ['disk.img', '--zero', '1M']);
-  assert.deepEqual([long.status, long.code], [1, 'io']);
+  assert.deepEqual([long.status, long.code], [1, 'refused']);
   assert.equal(JSON.parse(long.stdout).bytesWritten, 3 * CLUSTER);
 });
 

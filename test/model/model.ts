@@ -38,7 +38,7 @@ export interface ModelWrite extends ModelExtent {
 export interface WritePlan {
   /** What gets into the image. */
   readonly extents: readonly ModelExtent[];
-  readonly failure: 'io' | 'no-space' | undefined;
+  readonly failure: 'refused' | 'no-space' | undefined;
   /** Clusters, ascending, that are copied first. */
   readonly missing: readonly number[];
   readonly bytesCopied: number;
@@ -78,11 +78,11 @@ export class Model {
     const { offsetBytes, data, extend, delta } = write;
     const nothing = { extents: [], missing: [], bytesCopied: 0, ended: [], receiver: undefined };
     const room = extend ? data.length : this.image.length - offsetBytes;
-    if (room < 0) return { ...nothing, failure: 'io' };
+    if (room < 0) return { ...nothing, failure: 'refused' };
     const fitting = data.subarray(0, room);
     const whole = fitting.length === 0 ? [] : [{ offsetBytes, data: fitting }];
     const extents = delta ? this.#differing(offsetBytes, fitting) : whole;
-    const tooLong = fitting.length < data.length ? 'io' : undefined;
+    const tooLong = fitting.length < data.length ? 'refused' : undefined;
     const ended: ModelSnapshot[] = [];
     for (;;) {
       const missing = this.#missing(extents, ended);
