@@ -146,7 +146,7 @@ export class CowWriter {
       for (const run of joinRuns(missing, mostCount)) {
         await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
       }
-      await append.publish((figure) => hold.noteFlushed(identity.storeUuid, figure));
+      await append.publish((record) => hold.noteFlushed(identity.storeUuid, record));
       const { clustersCopied, bytesCopied } = append;
       return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
     } catch (error) {
@@ -177,12 +177,11 @@ export class CowWriter {
     active: ActiveStore | undefined,
     batch: { readonly extents: readonly Extent[]; readonly copied: boolean },
   ): Promise<void> {
-    const figure = active && { figureStoreUuid: active.record.uuid, figure: active.flushRecord.made };
     try {
       for (const { offsetBytes, data } of batch.extents) await hold.origin.write(data, offsetBytes);
     } finally {
       // The copies are made and flushed, so whatever part was written is ours.
-      await hold.finish({ ...figure, ...(batch.copied && { bitsDirty: true }), originWritten: true });
+      await hold.finish({ ...(batch.copied && { bitsDirty: true }), originWritten: true });
       if (active !== undefined) hold.keepActive(active);
     }
   }

@@ -7,7 +7,7 @@ import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom } from '../base/uuid.ts';
 import { type Catalog, MAX_SNAPSHOT_COUNT, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
-import { EMPTY_FIGURE } from '../store/figure.ts';
+import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { clusterCount } from '../store/layout.ts';
 import { STORE_SUFFIX, sidecarPath, storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
@@ -189,7 +189,7 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
           record,
         ],
       }),
-      { figure: { storeUuid: record.uuid, figure: EMPTY_FIGURE } },
+      { figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD } },
     );
   } catch (error) {
     await removeUnlessCommitted(hold, record, storePath);

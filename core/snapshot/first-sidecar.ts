@@ -6,10 +6,11 @@
 import * as path from 'node:path';
 import { acquire, release } from '../io/turnstile.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
-import { EMPTY_FIGURE } from '../store/figure.ts';
+import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { RESERVE_FILE, Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
 import { encodeState, type State, unknownMark } from '../store/state.ts';
 import { StoreFile } from '../store/store-file.ts';
+import { figureIn } from './hold.ts';
 import { giveLikeImage, storePermissions } from './store-path.ts';
 import type { Volume } from './volume.ts';
 
@@ -41,8 +42,7 @@ export async function buildFirstSidecar(
     originTimeNs: originStat.modifiedNs,
     mark: unknownMark(false),
     bitsDirty: false,
-    figureStoreUuid: record.uuid,
-    figure: EMPTY_FIGURE,
+    ...figureIn(record.uuid, EMPTY_STORE_RECORD),
   };
   let sidecar: Sidecar | undefined;
   let storePath: string | undefined;

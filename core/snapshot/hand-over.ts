@@ -69,10 +69,8 @@ export class HandOver {
     const store = await hold.stores.open(hold.catalog, this.#receiver);
     const assessment = await assess(store, hold.suspicion(this.#receiver));
     const batch = await this.#begin(hold, [], assessment.newestBatch);
-    await repairStore(store, assessment, batch);
+    const flushRecord = await repairStore(store, assessment, batch);
     await hold.finish();
-    const flushRecord = await store.readRecord();
-    if (flushRecord === undefined) throw new Error('a flush record was just written');
     this.#target = { store, bitmap: assessment.bitmap, flushRecord };
     this.#stamp = hold.sealedStamp;
     return this.#target;

@@ -9,7 +9,8 @@ import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { type AppendTarget, RepairNeeded } from '../store/append.ts';
 import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { CopiedBitmap } from '../store/copied-bitmap.ts';
-import { EMPTY_FIGURE, type Figure, laterFigure, sameFigure } from '../store/figure.ts';
+import { EMPTY_FIGURE, laterFigure, sameFigure } from '../store/figure.ts';
+import type { FlushRecord } from '../store/flush-record.ts';
 import { assess, isLastRecord, newestRecordOf, type Suspicion } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { encodeState, type Mark, type State } from '../store/state.ts';
@@ -46,9 +47,21 @@ export interface HoldParts {
 
 export interface CommitOptions {
   /** What the store that receives copies from now on has; absent where that stays the same store. */
-  readonly figure?: { readonly storeUuid: string; readonly figure: Figure } | undefined;
+  readonly figure?:
+    | { readonly storeUuid: string; readonly record: Pick<FlushRecord, 'made' | 'sequence'> }
+    | undefined;
   /** For what no cache depends on: a digest. */
   readonly keepGeneration?: boolean;
+}
+
+const NO_RECORD = { made: EMPTY_FIGURE, sequence: 0 };
+
+/** What `state` says of the store that receives copies. */
+export function figureIn(
+  storeUuid: string,
+  record: Pick<FlushRecord, 'made' | 'sequence'>,
+): Pick<State, 'figureStoreUuid' | 'figure' | 'figureSequence'> {
+  return { figureStoreUuid: storeUuid, figure: record.made, figureSequence: record.sequence };
 }
 
 export class Hold {
@@ -139,11 +152,17 @@ export class Hold {
   /** What repair and lookers go by when a store's bitmap does not count. */
   suspicion(record: SnapshotRecord): Suspicion {
     const state = this.#state;
-    const inState = state?.figureStoreUuid === record.uuid ? state.figure : undefined;
+    const isInState = state?.figureStoreUuid === record.uuid;
+    const inState = isInState ? state.figure : undefined;
     const atLeast = record.sealed === undefined ? inState : laterFigure(record.sealed, inState);
+    // What is read after a power loss is what the disk has.
+    if (!this.sameBoot)
+      return { atLeast, unfinishedBatch: undefined, durableSequence: Number.MAX_SAFE_INTEGER };
     const mark = state?.mark;
-    const ours = mark !== undefined && mark.batch > 0 && mark.storeUuid === record.uuid && this.sameBoot;
-    return { atLeast, unfinishedBatch: ours ? mark.batch : undefined };
+    const isMarked = mark !== undefined && mark.batch > 0 && mark.storeUuid === record.uuid;
+    const unfinishedBatch = isMarked && mark.batch > (inState?.batch ?? 0) ? mark.batch : undefined;
+    const durableSequence = isInState && state.figureSequence > 0 ? state.figureSequence : undefined;
+    return { atLeast, unfinishedBatch, durableSequence };
   }
 
   /**
@@ -262,8 +281,8 @@ export class Hold {
    * Says that a batch is flushed, between its flush and its bits: from then on its entries are there or it is damage.
    * The bits could not tell as much, since a later flush that fails may lose them.
    */
-  async noteFlushed(storeUuid: string, figure: Figure): Promise<void> {
-    await this.#write({ figureStoreUuid: storeUuid, figure });
+  async noteFlushed(storeUuid: string, record: FlushRecord): Promise<void> {
+    await this.#write(figureIn(storeUuid, record));
   }
 
   #originAsFound(): Pick<State, 'originSizeBytes' | 'originTimeNs'> {
@@ -314,11 +333,11 @@ export class Hold {
     this.catalog = catalog;
     const { figure } = options;
     const newest = newestRecord(catalog);
-    const none = newest === undefined ? { storeUuid: NIL_UUID, figure: EMPTY_FIGURE } : undefined;
+    const none = newest === undefined ? { storeUuid: NIL_UUID, record: NO_RECORD } : undefined;
     const next = none ?? figure;
     await this.finish({
       generation,
-      ...(next && { figure: next.figure, figureStoreUuid: next.storeUuid, bitsDirty: false }),
+      ...(next && { ...figureIn(next.storeUuid, next.record), bitsDirty: false }),
     });
     this.#cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
   }

@@ -110,7 +110,7 @@ async function clustersCopied(hold: Hold, record: SnapshotRecord): Promise<numbe
     const storePath = hold.sidecar.storePath(record);
     const store = await StoreFile.open(files, storePath, 'read', storeIdentity(hold.catalog, record));
     try {
-      return (await store.readRecord())?.made.count ?? record.sealed?.count ?? 0;
+      return (await store.readRecords())[0]?.made.count ?? record.sealed?.count ?? 0;
     } finally {
       await store.close();
     }

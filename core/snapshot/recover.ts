@@ -8,11 +8,12 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
-import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
+import { EMPTY_FIGURE } from '../store/figure.ts';
+import type { FlushRecord } from '../store/flush-record.ts';
 import { assess, bitmapCounts, repairStore, type Suspicion } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { type State, unknownMark } from '../store/state.ts';
-import type { Hold } from './hold.ts';
+import { figureIn, type Hold } from './hold.ts';
 
 /** Whether a store cannot be repaired, and stays as it is for those who read around the damage. */
 function isBeyondRepair(error: unknown): error is SnapError {
@@ -42,15 +43,15 @@ async function repairOnce(hold: Hold): Promise<void> {
   await openForRepair(hold, before);
 
   const batch = (await newestBatch(hold, before, suspects, suspicions)) + 1;
-  const figures = new Map<string, Figure>();
+  const repaired = new Map<string, FlushRecord>();
   for (const record of suspects) {
     if (hold.damaged.has(record.uuid)) continue;
     const store = await hold.stores.open(hold.catalog, record);
     const assessment = await assess(store, suspicions.get(record.uuid) ?? hold.suspicion(record));
-    figures.set(record.uuid, await repairStore(store, assessment, batch));
+    repaired.set(record.uuid, await repairStore(store, assessment, batch));
   }
   await hold.sidecar.syncNames();
-  await hold.replaceState({ ...repairedState(hold, before, figures), batch });
+  await hold.replaceState({ ...repairedState(hold, before, repaired), batch });
   hold.repairDue = false;
   hold.mayAssess = true;
 }
@@ -70,7 +71,7 @@ async function newestBatch(
     newest = Math.max(newest, record.sealed?.batch ?? 0);
     try {
       const store = await hold.stores.open(hold.catalog, record);
-      newest = Math.max(newest, (await store.readRecord())?.made.batch ?? 0);
+      newest = Math.max(newest, (await store.readRecords())[0]?.made.batch ?? 0);
       if (!suspects.includes(record)) continue;
       const assessment = await assess(store, suspicions.get(record.uuid) ?? hold.suspicion(record));
       newest = Math.max(newest, assessment.newestBatch);
@@ -140,22 +141,49 @@ async function openForRepair(hold: Hold, before: State | undefined): Promise<voi
     originTimeNs: originStat.modifiedNs,
     mark: unknownMark(true),
     bitsDirty: false,
-    figureStoreUuid: NIL_UUID,
-    figure: EMPTY_FIGURE,
+    ...figureIn(NIL_UUID, { made: EMPTY_FIGURE, sequence: 0 }),
   };
   // What the mark tells of a batch holds for its own boot; whether the origin's time counts must not change by this.
   const mark = {
     ...((sameBoot ? before?.mark : undefined) ?? unknownMark(true)),
     writesOrigin: !hold.timeCounts,
   };
-  const opening: State = { ...fresh, phase: 'opening', bootId: hold.bootId, mark };
+  const opening: State = {
+    ...fresh,
+    ...(!sameBoot && (await figureOnDisk(hold, before))),
+    phase: 'opening',
+    bootId: hold.bootId,
+    mark,
+  };
   await hold.writeDurably(opening, before);
   await hold.replaceState({ ...opening, phase: 'open' });
 }
 
-function repairedState(hold: Hold, before: State | undefined, figures: Map<string, Figure>): State {
+/**
+ * After a power loss all that is read is on disk. It is noted which flush record that is, since from now on a newer one
+ * may be in memory alone.
+ */
+async function figureOnDisk(hold: Hold, before: State | undefined): Promise<Partial<State>> {
   const newest = newestRecord(hold.catalog);
-  const figure = newest && figures.get(newest.uuid);
+  if (newest === undefined) return {};
+  try {
+    const store = await hold.stores.open(hold.catalog, newest);
+    const [record] = await store.readRecords();
+    const made = before?.figureStoreUuid === newest.uuid ? before.figure : EMPTY_FIGURE;
+    return figureIn(newest.uuid, { made, sequence: record?.sequence ?? 0 });
+  } catch (error) {
+    if (isBeyondRepair(error)) return {};
+    throw error;
+  }
+}
+
+function repairedState(
+  hold: Hold,
+  before: State | undefined,
+  repaired: ReadonlyMap<string, FlushRecord>,
+): State {
+  const newest = newestRecord(hold.catalog);
+  const record = newest && repaired.get(newest.uuid);
   const { originStat } = hold;
   return {
     ...hold.state,
@@ -166,8 +194,8 @@ function repairedState(hold: Hold, before: State | undefined, figures: Map<strin
     mark: undefined,
     bitsDirty: false,
     // A store beyond repair keeps the figure that shows it.
-    ...(newest && figure && { figure, figureStoreUuid: newest.uuid }),
-    ...(newest === undefined && { figure: EMPTY_FIGURE, figureStoreUuid: NIL_UUID }),
+    ...(newest && record && figureIn(newest.uuid, record)),
+    ...(newest === undefined && figureIn(NIL_UUID, { made: EMPTY_FIGURE, sequence: 0 })),
   };
 }
 

@@ -108,6 +108,7 @@ async function takeOut(
     hold.catalog.snapshots[hold.catalog.snapshots.findIndex(({ uuid }) => uuid === record.uuid) - 1];
   const target = handed.handOver?.target;
   const figure = target?.flushRecord.made ?? receiver?.sealed;
+  const sequence = target?.flushRecord.sequence ?? 0;
   // The receiver's bits are on disk before nothing but them says what it has.
   if (target !== undefined) await hold.flushBits(target.store);
   const change = (catalog: Catalog): Catalog => {
@@ -117,7 +118,7 @@ async function takeOut(
   };
   const options: CommitOptions =
     wasNewest && receiver !== undefined && figure !== undefined
-      ? { figure: { storeUuid: receiver.uuid, figure } }
+      ? { figure: { storeUuid: receiver.uuid, record: { made: figure, sequence } } }
       : {};
   await hold.commit(change, options);
   const storeBytes = await removeStore(hold, record);

@@ -6,7 +6,7 @@
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import type { CopiedBitmap } from './copied-bitmap.ts';
-import { type Figure, figureOf } from './figure.ts';
+import { figureOf } from './figure.ts';
 import type { FlushRecord } from './flush-record.ts';
 import { clusterLengthBytes, ENTRY } from './layout.ts';
 import type { StoreFile } from './store-file.ts';
@@ -121,7 +121,7 @@ export class AppendBatch {
    * Flushes what was added and sets its bits. The record then is the target's.
    * @param noteFlushed says where it outlasts us that the entries are on disk, before anything relies on them
    */
-  async publish(noteFlushed: (made: Figure) => Promise<void>): Promise<void> {
+  async publish(noteFlushed: (record: FlushRecord) => Promise<void>): Promise<void> {
     const { store, bitmap, flushRecord } = this.#target;
     const sum = bitmap.sum.copy();
     for (const clusterIndex of this.#clusters) sum.add(clusterIndex);
@@ -134,7 +134,7 @@ export class AppendBatch {
     };
     await store.writeRecord(nextRecord);
     await store.flush();
-    await noteFlushed(nextRecord.made);
+    await noteFlushed(nextRecord);
     for (const clusterIndex of this.#clusters) bitmap.add(clusterIndex);
     for (const { firstCluster, count } of joinRuns(this.#clusters, this.#clusters.length)) {
       const [from, to] = [firstCluster >>> 3, (firstCluster + count - 1) >>> 3];

@@ -21,13 +21,16 @@ export interface FlushRecord {
   readonly zeroCount: number;
 }
 
-export const FIRST_RECORD: FlushRecord = {
+const FIRST_RECORD: FlushRecord = {
   sequence: 1,
   known: EMPTY_FIGURE,
   made: EMPTY_FIGURE,
   ownSlotCount: 0,
   zeroCount: 0,
 };
+/** Both of a new store's records say that it is empty; this is the newer one. */
+export const EMPTY_STORE_RECORD: FlushRecord = { ...FIRST_RECORD, sequence: 2 };
+export const EMPTY_STORE_RECORDS = [FIRST_RECORD, EMPTY_STORE_RECORD];
 
 const F = FLUSH_RECORD.fields;
 

@@ -108,6 +108,7 @@ export const STATE = {
     figureBatch: { at: 144, bytes: 8 },
     figureCount: { at: 152, bytes: 8 },
     figureXor: { at: 160, bytes: 8 },
+    figureSequence: { at: 168, bytes: 8 },
     check: { at: 504, bytes: 8 },
   },
 } as const;

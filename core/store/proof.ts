@@ -11,7 +11,7 @@ import { Xxh64Digest } from '../base/xxh64.ts';
 import { CopiedBitmap, sumBitmap } from './copied-bitmap.ts';
 import type { Entry } from './entry.ts';
 import { type Figure, figureOf, laterFigure, sameFigure } from './figure.ts';
-import type { FlushRecord } from './flush-record.ts';
+import { type FlushRecord, recordOffsetBytes } from './flush-record.ts';
 import { clusterCount, clusterLengthBytes, ENTRY, PAGE_BYTES } from './layout.ts';
 import type { StoreFile } from './store-file.ts';
 
@@ -31,7 +31,7 @@ function damaged(store: StoreFile, what: string): SnapError {
 
 /** The newest flush record that is whole. @throws `damage` where neither is */
 export async function newestRecordOf(store: StoreFile): Promise<FlushRecord> {
-  const record = await store.readRecord();
+  const [record] = await store.readRecords();
   if (record === undefined) throw damaged(store, 'both flush records are damaged');
   return record;
 }
@@ -57,13 +57,18 @@ export interface Suspicion {
   readonly atLeast: Figure | undefined;
   /** A batch of this boot whose flush nobody noted: its entries were never relied on, and may not be on disk. */
   readonly unfinishedBatch: number | undefined;
+  /** No flush record with a higher sequence is known to be on disk; absent where nothing is known of that. */
+  readonly durableSequence: number | undefined;
 }
 
 export interface Assessment {
   readonly bitmap: CopiedBitmap;
   /** Entries to be cleared: never relied on, or not whole. */
   readonly unproven: readonly number[];
-  readonly record: FlushRecord;
+  /** The record that is on disk whatever happens to the other, and the highest sequence that was seen. */
+  readonly durable: FlushRecord;
+  readonly newestSequence: number;
+  readonly known: Figure;
   readonly newestBatch: number;
   readonly ownSlotCount: number;
   readonly zeroCount: number;
@@ -90,7 +95,9 @@ async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry):
  * @throws `damage`
  */
 export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: number): Promise<Assessment> {
-  const record = await newestRecordOf(store);
+  const records = await store.readRecords();
+  const [record] = records;
+  if (record === undefined) throw damaged(store, 'both flush records are damaged');
   const known = laterFigure(record.known, suspicion.atLeast);
   const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
   const unproven: number[] = [];
@@ -125,7 +132,23 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
       `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
     );
   }
-  return { bitmap, unproven, record, newestBatch, ownSlotCount, zeroCount };
+  const durable = durableRecord(records, suspicion) ?? record;
+  const newestSequence = record.sequence;
+  return { bitmap, unproven, durable, newestSequence, known, newestBatch, ownSlotCount, zeroCount };
+}
+
+/**
+ * Of two records the one that must not be overwritten: its flush is known to have returned. The newer one may be read
+ * from memory alone, after a flush that failed; and while one is written, a power loss may leave neither it nor what
+ * stood there.
+ */
+function durableRecord(records: readonly FlushRecord[], suspicion: Suspicion): FlushRecord | undefined {
+  const { durableSequence, atLeast, unfinishedBatch } = suspicion;
+  if (durableSequence !== undefined) return records.find(({ sequence }) => sequence <= durableSequence);
+  return (
+    records.find(({ made }) => atLeast !== undefined && made.batch <= atLeast.batch) ??
+    records.find(({ made }) => made.batch !== unfinishedBatch)
+  );
 }
 
 /**
@@ -169,28 +192,25 @@ export async function* tableEntries(
 
 /**
  * The second half of repair: makes the store say on disk what `assessment` found, durably. Can be interrupted and
- * repeated. The newest record is rewritten first because a failed flush may have dropped it from the disk's view
- * though it is still read from memory.
+ * repeated: until its flush returns, the record that was durable stands, and a bitmap that comes to that one's figure
+ * has all that was ever relied on.
  */
-export async function repairStore(store: StoreFile, assessment: Assessment, batch: number): Promise<Figure> {
-  const { bitmap, record } = assessment;
-  if (batch <= assessment.newestBatch)
-    throw new Error('a repair needs a batch number that is new to its store');
+export async function repairStore(
+  store: StoreFile,
+  assessment: Assessment,
+  batch: number,
+): Promise<FlushRecord> {
+  const { bitmap, durable, newestSequence, known, newestBatch, ownSlotCount, zeroCount } = assessment;
+  if (batch <= newestBatch) throw new Error('a repair needs a batch number that is new to its store');
   const nothing = Buffer.alloc(ENTRY.sizeBytes);
   for (const clusterIndex of assessment.unproven) await store.writeTable(nothing, clusterIndex);
   await writeWholeBitmap(store, bitmap);
+  const next = newestSequence + 1;
+  const sequence = recordOffsetBytes(next) === recordOffsetBytes(durable.sequence) ? next + 1 : next;
+  const record = { sequence, known, made: figureOf(bitmap.sum, batch), ownSlotCount, zeroCount };
   await store.writeRecord(record);
   await store.flush();
-  const made = figureOf(bitmap.sum, batch);
-  await store.writeRecord({
-    sequence: record.sequence + 1,
-    known: made,
-    made,
-    ownSlotCount: assessment.ownSlotCount,
-    zeroCount: assessment.zeroCount,
-  });
-  await store.flush();
-  return made;
+  return record;
 }
 
 /**

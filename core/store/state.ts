@@ -53,6 +53,8 @@ export interface State {
   /** What the store that receives copies was known to have, flushed, when this was written. */
   readonly figureStoreUuid: string;
   readonly figure: Figure;
+  /** The sequence of that store's flush record that is known to be on disk; 0 where that is not known. */
+  readonly figureSequence: number;
 }
 
 const F = STATE.fields;
@@ -85,6 +87,7 @@ export function encodeState(state: State): Buffer {
   writeU64(bytes, state.figure.count, F.figureCount.at);
   bytes.writeUInt32LE(state.figure.xorLow, F.figureXor.at);
   bytes.writeUInt32LE(state.figure.xorHigh, F.figureXor.at + 4);
+  writeU64(bytes, state.figureSequence, F.figureSequence.at);
   bytes.writeBigUInt64LE(xxh64(bytes.subarray(0, F.check.at)), F.check.at);
   return bytes;
 }
@@ -141,8 +144,9 @@ export function decodeState(bytes: Buffer, path: string): State | undefined {
       xorLow: bytes.readUInt32LE(F.figureXor.at),
       xorHigh: bytes.readUInt32LE(F.figureXor.at + 4),
     },
+    figureSequence: number(F.figureSequence),
   };
   const numbers = [state.generation, state.batch, state.repairs, state.originSizeBytes, state.figure.batch];
-  numbers.push(state.figure.count, mark.batch, mark.firstCluster, mark.lastCluster);
+  numbers.push(state.figureSequence, state.figure.count, mark.batch, mark.firstCluster, mark.lastCluster);
   return numbers.every((value) => Number.isSafeInteger(value)) ? state : undefined;
 }

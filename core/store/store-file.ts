@@ -12,8 +12,8 @@ import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.t
 import { EntryCodec } from './entry.ts';
 import {
   decodeFlushRecord,
+  EMPTY_STORE_RECORDS,
   encodeFlushRecord,
-  FIRST_RECORD,
   type FlushRecord,
   recordOffsetBytes,
 } from './flush-record.ts';
@@ -46,8 +46,7 @@ export class StoreFile {
     try {
       const store = new StoreFile(file, identity);
       await file.write(encodeStoreHeader(identity), STORE_HEADER.offsetBytes);
-      await store.writeRecord(FIRST_RECORD);
-      await store.writeRecord({ ...FIRST_RECORD, sequence: FIRST_RECORD.sequence + 1 });
+      for (const record of EMPTY_STORE_RECORDS) await store.writeRecord(record);
       await file.truncate(store.regions.dataOffsetBytes);
       await file.syncAll();
       return store;
@@ -109,16 +108,16 @@ export class StoreFile {
     }
   }
 
-  /** The newest flush record whose check holds, or undefined where neither does. */
-  async readRecord(): Promise<FlushRecord | undefined> {
-    let newest: FlushRecord | undefined;
+  /** The flush records whose checks hold, the newest first: two, one where one is torn, or none. */
+  async readRecords(): Promise<FlushRecord[]> {
+    const records: FlushRecord[] = [];
     for (const offsetBytes of FLUSH_RECORD.offsetsBytes) {
       const bytes = Buffer.alloc(FLUSH_RECORD.sizeBytes);
       await this.#readWhole(bytes, offsetBytes, 'the flush records');
       const record = decodeFlushRecord(bytes, this.identity.storeUuid);
-      if (record && (newest === undefined || record.sequence > newest.sequence)) newest = record;
+      if (record !== undefined) records.push(record);
     }
-    return newest;
+    return records.sort((a, b) => b.sequence - a.sequence);
   }
 
   async writeRecord(record: FlushRecord): Promise<void> {

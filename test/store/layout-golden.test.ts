@@ -116,6 +116,7 @@ test('`state`', () => {
       lastCluster: 0x0e0f,
       writesOrigin: true,
     },
+    figureSequence: 0,
     figureStoreUuid: STORE_UUID,
     figure: FIGURE,
   };
