@@ -4,9 +4,9 @@
  */
 import { isatty } from 'node:tty';
 import { SnapError } from '../../core/base/errors.ts';
+import type { ByteSink } from '../../core/io/byte-stream.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
 import type { Context } from '../../core/snapshot/context.ts';
-import type { ByteSink } from '../../core/stream/bytes.ts';
 import { createFdSink, hasPendingWrite, interruption } from '../../core/stream/fd-sink.ts';
 import { createStdinSource, type StdinSource } from '../../core/stream/stdin-source.ts';
 import packageJson from '../../package.json' with { type: 'json' };

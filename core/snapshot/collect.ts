@@ -10,6 +10,7 @@ import { garbageInSidecar, removeGarbage, removeUnfinishedSidecars } from './gar
 import type { Hold } from './hold.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
 import { noSuchSnapshot } from './read.ts';
+import { repairLostBitmaps } from './recover.ts';
 import { removeSnapshot } from './remove.ts';
 import { hasAnyRule, planRetention, type RetentionRules } from './retention.ts';
 import { handOverBytes, storeBytes } from './space.ts';
@@ -66,7 +67,10 @@ export async function collectSnapshots(
         return result(plan, hold === undefined ? 0 : await expectedBytes(hold, plan, request));
       });
     }
-    if (request.names === undefined) await removeUnfinishedSidecars(volume);
+    if (request.names === undefined) {
+      await removeUnfinishedSidecars(volume);
+      await volume.exclusive(async (hold) => hold && repairLostBitmaps(hold));
+    }
     return await volume.withByteLock(REMOVAL_LOCK_OFFSET_BYTES, async () => {
       const plan = await volume.shared((hold) => planCollection(image, hold, request));
       let bytesFreed = 0;

@@ -13,8 +13,9 @@ import { NIL_UUID } from '../base/uuid.ts';
 import { AppendBatch, joinRuns, RepairNeeded, type Run } from '../store/append.ts';
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
+import { neededBy, whoLacks } from './chain-lack.ts';
 import type { ActiveStore, Hold } from './hold.ts';
-import { endForLackOfSpace, limitReached, snapshotsLacking } from './limits.ts';
+import { endForLackOfSpace, limitReached } from './limits.ts';
 import { readOldContent } from './origin.ts';
 import { giveUp } from './recover.ts';
 
@@ -77,11 +78,7 @@ export async function missingClusters(
   const clusters = [...missing].sort((a, b) => a - b);
   if (isAlive(active.record)) return clusters;
   // The newest has ended: older ones may have some of these in stores of their own.
-  const needed: number[] = [];
-  for (const clusterIndex of clusters) {
-    if ((await snapshotsLacking(hold, [clusterIndex])).length > 0) needed.push(clusterIndex);
-  }
-  return needed;
+  return neededBy(await whoLacks(hold, clusters));
 }
 
 export class CowWriter {
@@ -96,7 +93,8 @@ export class CowWriter {
     await hold.ensureOpen();
     let repaired = false;
     for (;;) {
-      const active = await hold.active();
+      // A store that nobody needs any more may be as it will.
+      const active = hold.catalog.snapshots.some(isAlive) ? await hold.active() : undefined;
       const missing = active === undefined ? [] : await missingClusters(hold, active, extents);
       if (active !== undefined && (await limitReached(hold, active, missing))) continue;
       try {
@@ -121,7 +119,9 @@ export class CowWriter {
     { cause, firstSlot }: CopyFailed,
   ): Promise<void> {
     await giveUp(hold);
-    if (hold.state.mark !== undefined) throw cause;
+    if (hold.state.mark !== undefined) {
+      throw cause instanceof RepairNeeded && active !== undefined ? damagedTable(active) : cause;
+    }
     // No entry names the slots of the batch any more, durably: on a full disk their space is worth having back.
     if (hasCode(cause, 'no-space') && firstSlot !== undefined) await active?.store.cutSlots(firstSlot);
   }
@@ -146,7 +146,11 @@ export class CowWriter {
       for (const run of joinRuns(missing, mostCount)) {
         await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
       }
-      await append.publish((record) => hold.noteFlushed(identity.storeUuid, record));
+      await append.publish((record) => {
+        // From now on the entries count, whatever fails yet: their slots stay.
+        firstSlot = undefined;
+        return hold.noteFlushed(identity.storeUuid, record);
+      });
       const { clustersCopied, bytesCopied } = append;
       return { clustersCopied, bytesCopied, storeUuid: active.record.uuid };
     } catch (error) {
@@ -177,13 +181,17 @@ export class CowWriter {
     active: ActiveStore | undefined,
     batch: { readonly extents: readonly Extent[]; readonly copied: boolean },
   ): Promise<void> {
+    // The copies are made and flushed, so whatever part was written is ours.
+    const finish = () => hold.finish({ ...(batch.copied && { bitsDirty: true }), originWritten: true });
     try {
       for (const { offsetBytes, data } of batch.extents) await hold.origin.write(data, offsetBytes);
-    } finally {
-      // The copies are made and flushed, so whatever part was written is ours.
-      await hold.finish({ ...(batch.copied && { bitsDirty: true }), originWritten: true });
-      if (active !== undefined) hold.keepActive(active);
+    } catch (error) {
+      // Should that fail too, the mark stays and repair is due; the first error is the one that matters.
+      await finish().catch(() => undefined);
+      throw error;
     }
+    await finish();
+    if (active !== undefined) hold.keepActive(active);
   }
 }
 

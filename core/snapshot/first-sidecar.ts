@@ -7,8 +7,8 @@ import * as path from 'node:path';
 import { acquire, release } from '../io/turnstile.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
-import { RESERVE_FILE, Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
-import { encodeState, type State, unknownMark } from '../store/state.ts';
+import { Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
+import { encodeState, type Phase, type State, unknownMark } from '../store/state.ts';
 import { StoreFile } from '../store/store-file.ts';
 import { figureIn } from './hold.ts';
 import { giveLikeImage, storePermissions } from './store-path.ts';
@@ -60,8 +60,8 @@ export async function buildFirstSidecar(
     await store.close();
     await files.syncDirectory(path.dirname(storePath));
     await sidecar.replaceCatalog(catalog);
-    const mine = (await files.list(buildPath)).filter((name) => name !== RESERVE_FILE);
-    for (const newPath of new Set([...mine.map((name) => path.join(buildPath, name)), storePath])) {
+    const made = await files.list(buildPath);
+    for (const newPath of new Set([...made.map((name) => path.join(buildPath, name)), storePath])) {
       await giveLikeImage(volume.context, originStat, newPath, permissions);
     }
     await giveLikeImage(volume.context, originStat, buildPath, directoryPermissions);
@@ -72,12 +72,23 @@ export async function buildFirstSidecar(
     await removeBuild(volume, buildPath, storePath);
     throw error;
   }
+  const quiet =
+    unflushed.modifiedNs === originStat.modifiedNs && unflushed.sizeBytes === originStat.sizeBytes;
+  await finish(volume, sidecar, state, quiet ? 'closed' : 'opening');
+}
+
+/** Makes the new name durable, and clears the mark. */
+async function finish(volume: Volume, sidecar: Sidecar, state: State, phase: Phase): Promise<void> {
   try {
-    await files.syncDirectory(path.dirname(finalPath));
-    const quiet =
-      unflushed.modifiedNs === originStat.modifiedNs && unflushed.sizeBytes === originStat.sizeBytes;
-    await sidecar.writeState({ ...state, phase: quiet ? 'closed' : 'opening', mark: undefined });
-    await sidecar.flushState();
+    await volume.context.host.files.syncDirectory(path.dirname(volume.imagePath));
+    await sidecar.writeState({ ...state, phase, mark: undefined });
+    try {
+      await sidecar.flushState();
+    } catch (error) {
+      // Whatever a failed flush brings back, the next one is to look after everything.
+      await sidecar.writeState(state);
+      throw error;
+    }
     release(sidecar.stateFile);
   } finally {
     await sidecar.close();

@@ -59,6 +59,8 @@ export class HandOver {
     // Nobody relies on it before the donor is gone, and that is a commit of its own.
     await append.publish(async () => undefined);
     await hold.finish();
+    // Between two steps the command may end, and nobody else looks after this store's bits.
+    if (!complete) await hold.flushBits(target.store);
     this.#stamp = hold.sealedStamp;
     return { bytes: append.bytesCopied, complete };
   }

@@ -79,7 +79,7 @@ export class Hold {
   repairDue: boolean;
   /**
    * Whether a bitmap that does not count is made up for from the table, as those do who only look. Who changes things
-   * repairs first; after that, it is damage.
+   * repairs first; after that, what the table cannot make up for is damage.
    */
   mayAssess: boolean;
   /** Stores that repair found damaged, in this hold. */

@@ -3,7 +3,6 @@
  * asked for `refuse` is kept and the write fails; all others end, marked durably before the write goes on (invariant
  * 5), as fss, fssnap and dm-snapshot end theirs.
  */
-import { getBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
@@ -11,6 +10,7 @@ import { formatSize } from '../base/units.ts';
 import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
 import { clusterLengthBytes } from '../store/layout.ts';
 import { newestRecordOf } from '../store/proof.ts';
+import { neededBy, whoLacks } from './chain-lack.ts';
 import type { ActiveStore, Hold } from './hold.ts';
 import { readOldContent } from './origin.ts';
 
@@ -44,7 +44,10 @@ export async function limitReached(
   const mayEnd = hold.catalog.snapshots.filter((record) => isAlive(record) && !record.hidden).reverse();
   let needed = missing;
   for (const owner of mayEnd) {
-    if (ended.size > 0) needed = await stillNeeded(hold, missing, ended);
+    if (ended.size > 0) {
+      const lacks = await whoLacks(hold, missing);
+      needed = neededBy(lacks.filter(({ record }) => !ended.has(record.uuid)));
+    }
     if (needed.length === 0 || !(await isPassed(hold, owner, active, needed))) break;
     if (owner.onFull === 'refuse') throw limitRefusal(hold, owner, needed);
     ended.add(owner.uuid);
@@ -67,20 +70,6 @@ async function isPassed(
   if (needed.length * clusterSizeBytes <= leftBytes) return false;
   // Zero clusters take no space, so near the limit it is worth looking.
   return (await countNotZero(hold, active, needed)) * clusterSizeBytes > leftBytes;
-}
-
-/** The clusters that somebody still reads from the origin, were those of `ended` gone. */
-async function stillNeeded(
-  hold: Hold,
-  missing: readonly number[],
-  ended: ReadonlySet<string>,
-): Promise<number[]> {
-  const needed: number[] = [];
-  for (const clusterIndex of missing) {
-    const lacking = await snapshotsLacking(hold, [clusterIndex]);
-    if (lacking.some(({ uuid }) => !ended.has(uuid))) needed.push(clusterIndex);
-  }
-  return needed;
 }
 
 function limitRefusal(hold: Hold, owner: SnapshotRecord, needed: readonly number[]): SnapError {
@@ -143,10 +132,12 @@ export async function endForLackOfSpace(
   missing: readonly number[],
   error: SnapError,
 ): Promise<void> {
-  const affected = await snapshotsLacking(hold, missing);
+  const affected = (await whoLacks(hold, missing)).map(({ record }) => record);
+  // What could not be copied is copied after all, or nobody needs it any more: the batch is planned anew.
+  if (affected.length === 0) return;
   const refusing = affected.find((record) => record.onFull === 'refuse' && !record.hidden);
-  if (refusing !== undefined || affected.length === 0) {
-    const snapshot = refusing && `${hold.image}@${refusing.name}`;
+  if (refusing !== undefined) {
+    const snapshot = `${hold.image}@${refusing.name}`;
     throw new SnapError(
       'no-space',
       `${error.message}; the old content could not be copied, so nothing was written`,
@@ -155,38 +146,10 @@ export async function endForLackOfSpace(
         offsetBytes: error.offsetBytes,
         errno: error.errno,
         snapshot,
-        hint: `free some space${snapshot ? `, or remove ${snapshot} with snap-gc` : ''}`,
+        hint: `free some space, or remove ${snapshot} with snap-gc`,
         cause: error,
       },
     );
   }
   await end(hold, affected, { reason: NO_SPACE_REASON, clusterIndex: missing[0] });
-}
-
-/** The snapshots, not ended, whose chain has one of the clusters in no store. */
-export async function snapshotsLacking(hold: Hold, missing: readonly number[]): Promise<SnapshotRecord[]> {
-  const { clusterSizeBytes, snapshots } = hold.catalog;
-  const affected: SnapshotRecord[] = [];
-  let lacking = [...missing];
-  for (const record of [...snapshots].reverse()) {
-    const stillLacking: number[] = [];
-    for (const clusterIndex of lacking) {
-      if (
-        clusterIndex * clusterSizeBytes >= record.sizeBytes ||
-        !(await hasCluster(hold, record, clusterIndex))
-      ) {
-        stillLacking.push(clusterIndex);
-      }
-    }
-    lacking = stillLacking;
-    const lacksOne = lacking.some((clusterIndex) => clusterIndex * clusterSizeBytes < record.sizeBytes);
-    if (lacksOne && isAlive(record)) affected.push(record);
-  }
-  return affected;
-}
-
-async function hasCluster(hold: Hold, record: SnapshotRecord, clusterIndex: number): Promise<boolean> {
-  const byte = Buffer.alloc(1);
-  await hold.readBits(record, byte, clusterIndex >>> 3);
-  return getBit(byte, clusterIndex & 7);
 }

@@ -75,7 +75,7 @@ async function tryReadBits(
 }
 
 /**
- * In an exclusive hold, and before repair or anything else: records what the origin's size and time tell, and takes
+ * In an exclusive hold, and before anything else, repair included, which would open `state`: records what the origin's size and time tell, and takes
  * them as they are from then on.
  */
 export async function recordOutsideChange(hold: Hold): Promise<void> {

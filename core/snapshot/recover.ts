@@ -24,21 +24,33 @@ function isBeyondRepair(error: unknown): error is SnapError {
  * @throws `damage` where state and catalog contradict each other; whatever the disk says. On a full disk the reserve is
  *   given up for it
  */
-export async function repair(hold: Hold): Promise<void> {
+export async function repair(hold: Hold, alsoSuspect: readonly SnapshotRecord[] = []): Promise<void> {
   try {
-    await repairOnce(hold);
+    await repairOnce(hold, alsoSuspect);
   } catch (error) {
     if (!hasCode(error, 'no-space') || !(await hold.sidecar.dropReserve())) throw error;
-    await repairOnce(hold);
+    await repairOnce(hold, alsoSuspect);
   }
 }
 
-async function repairOnce(hold: Hold): Promise<void> {
+/** Repairs the sealed stores whose bitmaps do not count, which nothing else would look at after a clean end. */
+export async function repairLostBitmaps(hold: Hold): Promise<void> {
+  const lost: SnapshotRecord[] = [];
+  for (const record of hold.catalog.snapshots) {
+    if (record.sealed !== undefined && !(await needsNoRepair(hold, record))) lost.push(record);
+  }
+  if (lost.length > 0) await repair(hold, lost);
+}
+
+async function repairOnce(hold: Hold, alsoSuspect: readonly SnapshotRecord[]): Promise<void> {
   const before = hold.stateIfReadable;
   hold.catalog = await hold.sidecar.readCatalog();
   checkTogether(hold.sidecar, hold.catalog, before);
-  // Read before the state is changed: of an earlier boot's batch nothing may be concluded from missing bits.
-  const suspects = await suspectRecords(hold, before);
+  // Asked before the state is changed, which then says that this boot is the one.
+  const suspectUuids = new Set(
+    [...(await suspectRecords(hold, before)), ...alsoSuspect].map(({ uuid }) => uuid),
+  );
+  const suspects = hold.catalog.snapshots.filter(({ uuid }) => suspectUuids.has(uuid));
   const suspicions = new Map(suspects.map((record) => [record.uuid, hold.suspicion(record)]));
   await openForRepair(hold, before);
 

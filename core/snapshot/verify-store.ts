@@ -92,7 +92,7 @@ class StoreVerifier {
     if (!(await bitmapCounts(store, suspicion.atLeast))) {
       await assess(store, suspicion);
       if (!this.#mayBeUnfinished(hold, record)) {
-        const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole, and the next change repairs it`;
+        const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole and read instead, and snap-gc repairs it`;
         this.findings.push({ kind: 'bitmap', message });
       }
     }

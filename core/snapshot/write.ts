@@ -4,9 +4,9 @@
  */
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
+import type { ByteSource } from '../io/byte-stream.ts';
 import { findByUuid, isAlive } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
-import type { ByteSource } from '../stream/bytes.ts';
 import { settle } from './closing.ts';
 import type { Context } from './context.ts';
 import { type BatchResult, bytesBefore, CowWriter, type Extent } from './cow-writer.ts';

@@ -35,7 +35,7 @@ export interface SnapshotRecord {
   readonly sizeBytes: number;
   readonly trust: Trust;
   readonly ending?: Ending | undefined;
-  /** Removed while it was read: nameless, kept in the chain until nobody uses it. */
+  /** Removed while it was read, or while the disk was too full to hand over: nameless, kept in the chain until later. */
   readonly hidden: boolean;
   readonly maxSizeBytes?: number | undefined;
   readonly onFull: 'invalidate' | 'refuse';
@@ -44,7 +44,7 @@ export interface SnapshotRecord {
   readonly digest?: string | undefined;
   /** A file name inside the sidecar, or an absolute path. */
   readonly storePath: string;
-  /** What the store had when a newer snapshot was made; every record but the newest's has it. */
+  /** What the store had when a newer snapshot was made, or when it was last handed something; all but the newest have it. */
   readonly sealed?: Figure | undefined;
 }
 

@@ -89,8 +89,9 @@ async function slotProves(store: StoreFile, clusterIndex: number, entry: Entry):
 }
 
 /**
- * Goes through the whole table and says which entries count. Entries up to the known-flushed figure must prove
- * themselves and come to it, or the store is damaged; later ones count only if their slot proves them too.
+ * Goes through the whole table and says which entries count. Entries up to the known-flushed figure (the record's, or
+ * what `state` or the catalog knows) must prove themselves and come to it, or the store is damaged; later ones count
+ * only if their slot proves them too.
  * @param givenUp a batch none of whose entries counts: see `batchGivenUp`
  * @throws `damage`
  */

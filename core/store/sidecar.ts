@@ -9,8 +9,9 @@
  * This file finds, opens and replaces those; what they mean is for the layers above.
  */
 import * as path from 'node:path';
+import { roundUp } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
-import { replaceFile } from '../io/atomic-replace.ts';
+import { type FileLike, replaceFile } from '../io/atomic-replace.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import type { Host } from '../io/host.ts';
 import { type Catalog, MAX_CATALOG_BYTES, type SnapshotRecord } from './catalog.ts';
@@ -68,6 +69,13 @@ export async function findSidecar(files: FileSystem, imagePath: string): Promise
   });
 }
 
+/** Opening a named pipe would wait for ever. @throws `damage` */
+async function checkRegular(files: FileSystem, filePath: string): Promise<void> {
+  const stat = await files.stat(filePath);
+  if (stat === undefined || stat.kind === 'file') return;
+  throw new SnapError('damage', `${filePath}: is no regular file`, { path: filePath });
+}
+
 export class Sidecar {
   readonly directory: string;
   readonly stateFile: RandomAccessFile;
@@ -80,7 +88,9 @@ export class Sidecar {
   }
 
   static async open(host: Host, directory: string, mode: 'read' | 'update'): Promise<Sidecar> {
-    const stateFile = await host.files.open(path.join(directory, STATE_FILE), mode);
+    const statePath = path.join(directory, STATE_FILE);
+    await checkRegular(host.files, statePath);
+    const stateFile = await host.files.open(statePath, mode);
     return new Sidecar(host, directory, stateFile);
   }
 
@@ -113,6 +123,7 @@ export class Sidecar {
 
   /** @throws `damage`, `newer-version` */
   async readCatalog(): Promise<Catalog> {
+    await checkRegular(this.#host.files, this.catalogPath);
     const file = await this.#host.files.open(this.catalogPath, 'read');
     try {
       const { sizeBytes } = await file.stat();
@@ -144,7 +155,7 @@ export class Sidecar {
       await replaceFile(files, this.catalogPath, bytes, like);
       return;
     }
-    await this.keepReserve(bytes.length);
+    await this.keepReserve(bytes.length, like);
   }
 
   /** Gives the reserve up for what must be written on a full disk. False where there is none. */
@@ -155,23 +166,28 @@ export class Sidecar {
     return true;
   }
 
-  /** Sees to it that the reserve is at least twice the catalog's size; a full disk is no error here. */
-  async keepReserve(catalogSizeBytes: number): Promise<void> {
+  /** Sees to it that the reserve is at least twice the catalog's size. What was committed stays so if that fails. */
+  async keepReserve(catalogSizeBytes: number, like: FileLike): Promise<void> {
     const { files } = this.#host;
-    const wantedBytes = 2 * Math.ceil(catalogSizeBytes / PAGE_BYTES) * PAGE_BYTES;
-    const stat = await files.linkStat(this.#reservePath);
-    if (stat !== undefined && stat.kind === 'file' && stat.sizeBytes >= wantedBytes) return;
+    const wantedBytes = 2 * roundUp(catalogSizeBytes, PAGE_BYTES);
     try {
+      const stat = await files.linkStat(this.#reservePath);
+      if (stat?.kind === 'file' && stat.sizeBytes >= wantedBytes) return;
       if (stat !== undefined) await files.remove(this.#reservePath);
-      const file = await files.open(this.#reservePath, 'create', 0o600);
+      const file = await files.open(this.#reservePath, 'create', like.mode);
       try {
         // Random, so that no file system compresses it away; twice what is needed now, so that it is not remade often.
         await file.write(this.#host.randomBytes(2 * wantedBytes), 0);
       } finally {
         await file.close();
       }
+      // On the account of whom it is to serve.
+      const { userId, groupId } = like;
+      if (userId !== undefined && groupId !== undefined) {
+        await files.setOwner(this.#reservePath, { userId, groupId });
+      }
     } catch (error) {
-      if (!hasCode(error, 'no-space')) throw error;
+      if (!(error instanceof SnapError)) throw error;
     }
   }
 

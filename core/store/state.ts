@@ -11,7 +11,7 @@ import { SnapError } from '../base/errors.ts';
 import { NIL_UUID, uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { EMPTY_FIGURE, type Figure } from './figure.ts';
-import { FORMAT_VERSION, STATE, STATE_FLAG } from './layout.ts';
+import { FORMAT_VERSION, MAX_SEQUENCE, STATE, STATE_FLAG } from './layout.ts';
 
 /** What is being done to which store. Found by anyone, it means repair is due. */
 export interface Mark {
@@ -24,7 +24,7 @@ export interface Mark {
   readonly writesOrigin: boolean;
 }
 
-/** Something was in flight, and no more is known: nothing may be concluded from entries without a bit. */
+/** Something was in flight, and no more is known: no entry may be taken for one of an unfinished batch. */
 export function unknownMark(writesOrigin: boolean): Mark {
   return { batch: 0, storeUuid: NIL_UUID, firstCluster: 0, lastCluster: 0, writesOrigin };
 }
@@ -148,5 +148,7 @@ export function decodeState(bytes: Buffer, path: string): State | undefined {
   };
   const numbers = [state.generation, state.batch, state.repairs, state.originSizeBytes, state.figure.batch];
   numbers.push(state.figureSequence, state.figure.count, mark.batch, mark.firstCluster, mark.lastCluster);
-  return numbers.every((value) => Number.isSafeInteger(value)) ? state : undefined;
+  const isSane =
+    numbers.every(Number.isSafeInteger) && Math.max(state.batch, state.generation) <= MAX_SEQUENCE;
+  return isSane ? state : undefined;
 }

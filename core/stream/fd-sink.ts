@@ -6,8 +6,8 @@ import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SnapError } from '../base/errors.ts';
+import type { ByteSink } from '../io/byte-stream.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
-import type { ByteSink } from './bytes.ts';
 
 const openDescriptor = promisify(fs.open);
 const LONGEST_PAUSE_MS = 50;

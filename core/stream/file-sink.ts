@@ -7,10 +7,10 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
+import type { ByteSink } from '../io/byte-stream.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
 import { STORE_HEADER } from '../store/layout.ts';
-import type { ByteSink } from './bytes.ts';
 import { createFdSink, waitingCall } from './fd-sink.ts';
 
 /** The smallest hole that file systems keep. */

@@ -1,7 +1,7 @@
 /** Reading a small text, such as a list of digests, from a file or a stream, whole. */
 import { SnapError } from '../base/errors.ts';
+import type { ByteSource } from '../io/byte-stream.ts';
 import type { FileSystem } from '../io/file-system.ts';
-import type { ByteSource } from './bytes.ts';
 
 const MAX_TEXT_BYTES = 16 << 20;
 

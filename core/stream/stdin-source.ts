@@ -5,8 +5,8 @@
 import fs from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
+import type { ByteSource } from '../io/byte-stream.ts';
 import { systemFailure } from '../io/system-error.ts';
-import type { ByteSource } from './bytes.ts';
 import { interruption } from './fd-sink.ts';
 
 const STDIN = 0;

@@ -156,7 +156,7 @@ test("when root commits, catalog and stores keep the image's owner and mode", as
   }
 });
 
-test("when root commits, the reserve keeps the image's owner", { todo: 'it is made as root' }, async () => {
+test("when root commits, the reserve keeps the image's owner", async () => {
   const host = await committedByRoot();
   const stat = await host.files.stat(`${SIDECAR}/reserve`);
   assert.deepEqual([stat?.userId, stat?.groupId], [1000, 1001]);

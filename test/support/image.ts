@@ -1,10 +1,11 @@
 /** One image on a simulated machine, and the operations on it in as few words as a test wants to read. */
+
+import type { ByteSink, ByteSource } from '../../core/io/byte-stream.ts';
 import type { RandomAccessFile } from '../../core/io/file-system.ts';
 import type { Context } from '../../core/snapshot/context.ts';
 import { type CreatedSnapshot, type CreateOptions, createSnapshot } from '../../core/snapshot/create.ts';
 import { type ReadOptions, readSnapshot } from '../../core/snapshot/read.ts';
 import { type WriteOptions, type WriteResult, writeImage } from '../../core/snapshot/write.ts';
-import type { ByteSink, ByteSource } from '../../core/stream/bytes.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 
 export const IMAGE = '/disk.img';
