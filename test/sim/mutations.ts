@@ -17,6 +17,12 @@ interface Mutation {
 
 const MUTATIONS: readonly Mutation[] = [
   {
+    name: 'repair that overwrites the durable record',
+    file: 'core/store/proof.ts',
+    from: '  const durable = durableRecord(records, suspicion) ?? record;\n',
+    to: '  const durable = durableRecord([], suspicion) ?? records[1] ?? record;\n',
+  },
+  {
     name: 'no flush of a batch',
     file: 'core/store/append.ts',
     from: '    await store.flush();\n',
@@ -31,20 +37,20 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a batch noted as flushed before it is',
     file: 'core/store/append.ts',
-    from: '    await store.flush();\n    await noteFlushed(nextRecord.made);\n',
-    to: '    await noteFlushed(nextRecord.made);\n    await store.flush();\n',
+    from: '    await store.flush();\n    await noteFlushed(nextRecord);\n',
+    to: '    await noteFlushed(nextRecord);\n    await store.flush();\n',
   },
   {
     name: 'a flushed batch not noted',
     file: 'core/store/append.ts',
-    from: '    await noteFlushed(nextRecord.made);\n',
+    from: '    await noteFlushed(nextRecord);\n',
     to: '',
   },
   {
     name: 'slots counted from the record',
     file: 'core/store/store-file.ts',
     from: '    return Math.ceil(dataBytes / this.identity.clusterSizeBytes);\n',
-    to: '    const record = await this.readRecord();\n    return dataBytes < 0 ? 0 : (record?.ownSlotCount ?? 0);\n',
+    to: '    const record = await this.readRecords();\n    return dataBytes < 0 ? 0 : (record[0]?.ownSlotCount ?? 0);\n',
   },
   {
     name: 'entries of an unfinished batch kept',
@@ -97,8 +103,8 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: 'hand-over without repairing the receiver',
     file: 'core/snapshot/hand-over.ts',
-    from: '    await repairStore(store, assessment, batch);\n',
-    to: '    if (batch < 0) await repairStore(store, assessment, batch);\n    await assessment.bitmap.refresh(store);\n',
+    from: '    const flushRecord = await repairStore(store, assessment, batch);\n',
+    to: '    void [repairStore, batch];\n    const flushRecord = assessment.durable;\n    await assessment.bitmap.refresh(store);\n',
   },
   {
     name: 'a catalog that is not durable before its effect',
