@@ -215,6 +215,8 @@ function repairedState(
 export async function giveUp(hold: Hold): Promise<void> {
   if (hold.stateIfReadable?.mark === undefined) return;
   try {
+    // What was given up may have written to the origin since this hold looked at it.
+    hold.originStat = await hold.origin.stat();
     await repair(hold);
   } catch (error) {
     hold.context.warn({

@@ -1,0 +1,78 @@
+/** The chain that the damage sweep spoils: three snapshots of a small image, and what every file of it was before. */
+import { MemoryHost } from '../sim/memory-host.ts';
+import { testContext } from '../support/context.ts';
+import { create, IMAGE, makeImage, noise, rawImage, read, write } from '../support/image.ts';
+import { contentOf } from './copy-machine.ts';
+
+export const SIDECAR = `${IMAGE}.snap`;
+export const CLUSTER_BYTES = 4096;
+export const NAMES = ['a', 'b', 'c'] as const;
+/** Ten clusters and a short one. */
+export const IMAGE_BYTES = 10 * CLUSTER_BYTES + 1000;
+
+/** The files of a sidecar by their names without the digits of a UUID: `state`, `catalog.json`, `reserve`, `a`, `b`, `c`. */
+export type Copies = ReadonlyMap<string, Buffer>;
+
+/** A digest would hide wrong bytes from the sweep, and a state that counts would hide what repair makes of them. */
+export const KINDS = ['with digests', 'without digests', 'left open, another boot'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export interface Scene {
+  readonly kind: Kind;
+  readonly host: MemoryHost;
+  readonly frozen: ReadonlyMap<string, Buffer>;
+  /** Paths by the same short names. */
+  readonly paths: ReadonlyMap<string, string>;
+  /** What each file held after each step, the last one included. */
+  readonly history: readonly Copies[];
+}
+
+async function pathsOf(host: MemoryHost): Promise<Map<string, string>> {
+  const names = await host.files.list(SIDECAR);
+  return new Map(names.map((name) => [name.replace(/-[0-9a-f]{8}\.cow$/, ''), `${SIDECAR}/${name}`]));
+}
+
+async function copiesOf(host: MemoryHost): Promise<Copies> {
+  const copies = new Map<string, Buffer>();
+  for (const [name, path] of await pathsOf(host)) copies.set(name, await contentOf(host, path));
+  return copies;
+}
+
+/** With digests, every snapshot is read once, so that they are recorded. */
+export async function makeScene(seed: number, kind: Kind): Promise<Scene> {
+  const host = new MemoryHost(seed);
+  const sync = kind !== 'left open, another boot';
+  const context = testContext(host);
+  const content = noise(seed, IMAGE_BYTES);
+  content.fill(0, 3 * CLUSTER_BYTES, 5 * CLUSTER_BYTES);
+  await makeImage(host, content);
+  const frozen = new Map<string, Buffer>();
+  const history: Copies[] = [];
+  const put = async (cluster: number, count: number, from: number) => {
+    const bytes = Math.min(count * CLUSTER_BYTES, IMAGE_BYTES - cluster * CLUSTER_BYTES);
+    const { failure } = await write(context, cluster * CLUSTER_BYTES, noise(seed + from, bytes), {
+      sync,
+    });
+    if (failure !== undefined) throw failure;
+    history.push(await copiesOf(host));
+  };
+  const take = async (name: string) => {
+    frozen.set(name, await rawImage(host));
+    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES });
+    history.push(await copiesOf(host));
+    if (kind !== 'with digests') return;
+    await read(context, name);
+    history.push(await copiesOf(host));
+  };
+  await take('a');
+  await put(0, 2, 11);
+  await put(3, 1, 12);
+  await take('b');
+  await put(1, 2, 13);
+  await put(4, 1, 14);
+  await put(10, 1, 15);
+  await take('c');
+  await put(2, 1, 16);
+  await put(3, 3, 17);
+  return { kind, host, frozen, paths: await pathsOf(host), history };
+}

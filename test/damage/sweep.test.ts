@@ -1,0 +1,310 @@
+/** Every file of a sidecar spoilt in every small way: no wrong byte is ever passed off as right, and nothing else breaks. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ErrorCode, SnapError } from '../../core/base/errors.ts';
+import { listImage } from '../../core/snapshot/list.ts';
+import { verifySnapshots } from '../../core/snapshot/verify.ts';
+import { ENTRY, FLUSH_RECORD, regions, STATE, STORE_HEADER } from '../../core/store/layout.ts';
+import type { MemoryHost } from '../sim/memory-host.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { IMAGE, noise, rawImage, read, write } from '../support/image.ts';
+import { contentOf, copyMachine, setContent } from './copy-machine.ts';
+import { CLUSTER_BYTES, IMAGE_BYTES, KINDS, makeScene, NAMES, type Scene } from './scene.ts';
+
+const SEED = 5;
+const FOREIGN_SEED = 6;
+/** Every bit takes minutes; some of them, each time another one of the eight, take seconds. */
+const ALL_BITS = process.env.IMGSNAP_ALL_BITS === '1';
+/** What damage is not. */
+const FOREIGN_CODES: readonly ErrorCode[] = [
+  'usage',
+  'busy',
+  'interrupted',
+  'pipe-closed',
+  'no-space',
+  'exists',
+];
+const MOST_OPERATIONS = 5000;
+/** More would be noise. */
+const MOST_SHOWN = 12;
+const HUGE_BYTES = 2 ** 40;
+const WRITE_AT = 5 * CLUSTER_BYTES + 100;
+const WRITE_BYTES = 2 * CLUSTER_BYTES;
+
+interface Mutation {
+  readonly what: string;
+  readonly spoil: (host: MemoryHost) => Promise<void>;
+}
+
+type Outcome<T> = { readonly value: T } | { readonly error: SnapError };
+
+function machineOf(scene: Scene): MemoryHost {
+  const host = copyMachine(scene.host, SEED);
+  if (scene.kind === 'left open, another boot') host.reboot();
+  return host;
+}
+
+/** Runs one command as a process of its own that is stopped if it does not end. */
+async function run<T>(host: MemoryHost, work: (context: TestContext) => Promise<T>): Promise<Outcome<T>> {
+  let operations = 0;
+  const session = host.session(() => {
+    operations += 1;
+    if (operations > MOST_OPERATIONS) throw new Error('it does not end');
+  });
+  try {
+    const value = await work(testContext(session));
+    assert.equal(session.files.openCount, 0, 'files are left open');
+    return { value };
+  } catch (error) {
+    if (!(error instanceof SnapError)) throw error;
+    assert.ok(!FOREIGN_CODES.includes(error.code), String(error));
+    assert.equal(session.files.openCount, 0, `files are left open after ${error.message}`);
+    return { error };
+  }
+}
+
+/** The names that read right; whoever does not must fail as an error of ours. */
+async function readable(host: MemoryHost, scene: Scene, when: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const name of NAMES) {
+    const outcome = await run(host, (context) => read(context, name));
+    if ('error' in outcome) found.set(name, outcome.error.code);
+    else {
+      const expected = scene.frozen.get(name);
+      assert.ok(expected !== undefined && outcome.value.equals(expected), `${name} reads wrong ${when}`);
+      found.set(name, 'right');
+    }
+  }
+  return found;
+}
+
+async function writeAfterwards(host: MemoryHost, scene: Scene, before: ReadonlyMap<string, string>) {
+  const image = await rawImage(host);
+  let losses = 0;
+  const outcome = await run(host, async (context) => {
+    const { failure, summary } = await write(context, WRITE_AT, noise(99, WRITE_BYTES));
+    losses = context.warnings.filter(({ loss }) => loss === true).length;
+    if (failure === undefined) return summary;
+    assert.equal(summary.bytesWritten, 0, 'it failed and wrote');
+    throw failure;
+  });
+  const expected = Buffer.from(image);
+  if ('value' in outcome) noise(99, WRITE_BYTES).copy(expected, WRITE_AT);
+  assert.ok((await rawImage(host)).equals(expected), 'the image is not as the write says');
+  const after = await readable(host, scene, 'after a write');
+  for (const [name, how] of before) {
+    const lost = how === 'right' && after.get(name) !== 'right';
+    assert.ok(
+      !lost || losses > 0,
+      `${name} could be read; after a write: ${after.get(name)}, and no warning`,
+    );
+  }
+}
+
+/** @throws what the sweep is looking for */
+async function examine(scene: Scene, mutation: Mutation): Promise<void> {
+  const host = machineOf(scene);
+  await mutation.spoil(host);
+  await run(host, (context) => listImage(context, IMAGE));
+  const verified = await run(host, (context) => verifySnapshots(context, IMAGE, []));
+  const before = await readable(host, scene, 'at once');
+  const complains = 'error' in verified || verified.value.damaged || verified.value.untrusted;
+  const failing = [...before].filter(([, how]) => how !== 'right').map((pair) => pair.join(': '));
+  assert.ok(
+    failing.length === 0 || complains,
+    `verify is content, and reading is not (${failing.join(', ')})`,
+  );
+  if ('value' in verified) {
+    for (const { name, ok } of verified.value.snapshots) {
+      assert.ok(!ok || before.get(name) === 'right', `verify says ok of ${name}: ${before.get(name)}`);
+    }
+  }
+  await writeAfterwards(host, scene, before);
+}
+
+async function sweep(scene: Scene, mutations: readonly Mutation[]): Promise<void> {
+  const failures: string[] = [];
+  for (const mutation of mutations) {
+    try {
+      await examine(scene, mutation);
+    } catch (error) {
+      failures.push(`${mutation.what}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const shown = failures.slice(0, MOST_SHOWN).join('\n');
+  assert.equal(failures.length, 0, `seed ${SEED}: ${failures.length} of ${mutations.length}\n${shown}`);
+}
+
+async function change(host: MemoryHost, path: string, alter: (bytes: Buffer) => Buffer): Promise<void> {
+  await setContent(host, path, alter(await contentOf(host, path)));
+}
+
+function flip(name: string, path: string, at: number, bit: number): Mutation {
+  return {
+    what: `${name}: bit ${bit} of byte ${at}`,
+    spoil: async (host) => {
+      const file = await host.files.open(path, 'update');
+      const byte = Buffer.alloc(1);
+      await file.read(byte, at);
+      byte[0] = (byte[0] ?? 0) ^ (1 << bit);
+      await file.write(byte, at);
+      await file.close();
+    },
+  };
+}
+
+/** One bit of every byte of a range, or of every `stride`th. */
+function flips(
+  name: string,
+  path: string,
+  range: readonly [at: number, bytes: number],
+  stride = 1,
+): Mutation[] {
+  const found: Mutation[] = [];
+  const [start, bytes] = range;
+  for (let at = start; at < start + bytes; at += ALL_BITS ? 1 : stride) {
+    for (let bit = 0; bit < 8; bit += 1) {
+      if (ALL_BITS || bit === (Math.floor(at / stride) * 5 + SEED) % 8) found.push(flip(name, path, at, bit));
+    }
+  }
+  return found;
+}
+
+/** Where nothing else hides what is wrong, it is looked for most closely. Odd, so that all bits get their turn. */
+function sparseness({ kind }: Scene): number {
+  return kind === 'without digests' ? 1 : 9;
+}
+
+function pathOf(scene: Scene, name: string): string {
+  const path = scene.paths.get(name);
+  assert.ok(path !== undefined, `no file of ${name}`);
+  return path;
+}
+
+function sizeOf(scene: Scene, name: string): number {
+  return scene.history.at(-1)?.get(name)?.length ?? 0;
+}
+
+function storeFlips(scene: Scene, name: string): Mutation[] {
+  const sparse = sparseness(scene);
+  const path = pathOf(scene, name);
+  const shape = regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
+  const tableBytes = 12 * ENTRY.sizeBytes;
+  return [
+    ...flips(name, path, [0, 104], 5 * sparse),
+    ...flips(name, path, [104, STORE_HEADER.sizeBytes - 104], 64 * sparse),
+    ...FLUSH_RECORD.offsetsBytes.flatMap((at) => flips(name, path, [at, FLUSH_RECORD.sizeBytes], 5 * sparse)),
+    ...[0, 1, 2, 3, 4, 5, 6, 7].flatMap((bit) =>
+      Array.from({ length: shape.bitmapSizeBytes + 1 }, (_, byte) =>
+        flip(name, path, shape.bitmapOffsetBytes + byte, bit),
+      ),
+    ),
+    ...flips(name, path, [shape.tableOffsetBytes, tableBytes], 5 * sparse),
+    ...flips(name, path, [shape.dataOffsetBytes, sizeOf(scene, name) - shape.dataOffsetBytes], 1021 * sparse),
+  ];
+}
+
+/** What happens to a whole file, or a good part of it. */
+function roughly(scene: Scene, name: string): Mutation[] {
+  const path = pathOf(scene, name);
+  const sizeBytes = sizeOf(scene, name);
+  const found: Mutation[] = [];
+  const add = (what: string, spoil: Mutation['spoil']) => found.push({ what: `${name}: ${what}`, spoil });
+  for (let at = 0; at < sizeBytes; at += 512) {
+    // Slots, and pages where nothing was ever written, are all alike.
+    if (at > 512 && at % 4096 > 512 && sparseness(scene) > 1) continue;
+    add(`zeros at ${at}`, (host) =>
+      change(host, path, (bytes) => bytes.fill(0, at, Math.min(at + 512, bytes.length))),
+    );
+  }
+  for (const at of [0, 1, 100, 511, 512, 4096, 8192, 16384, 20480, 20600, 24576, 28672, sizeBytes - 1]) {
+    if (at >= 0 && at < sizeBytes)
+      add(`cut at ${at}`, (host) => change(host, path, (bytes) => bytes.subarray(0, at)));
+  }
+  for (const more of [1, 100, 4096, 8192]) {
+    const longer = (bytes: Buffer) => Buffer.concat([bytes, noise(more, more)]);
+    add(`${more} bytes behind it`, (host) => change(host, path, longer));
+  }
+  add('removed', (host) => host.files.remove(path));
+  add('a directory', async (host) => {
+    await host.files.remove(path);
+    await host.files.makeDirectory(path, 0o755);
+  });
+  add('a link that leads nowhere', async (host) => {
+    await host.files.remove(path);
+    host.files.makeSymlink('/nowhere', path);
+  });
+  for (const keep of [true, false]) {
+    add(keep ? 'huge behind its end' : 'huge and empty', async (host) => {
+      const file = await host.files.open(path, 'update');
+      if (!keep) await file.truncate(0);
+      await file.truncate(HUGE_BYTES);
+      await file.close();
+    });
+  }
+  scene.history.forEach((copies, step) => {
+    const older = copies.get(name);
+    if (older !== undefined) add(`as it was after step ${step}`, (host) => setContent(host, path, older));
+  });
+  return found;
+}
+
+/** Files that changed places, and files of another image's sidecar with the same snapshots. */
+function strangers(scene: Scene, foreign: Scene): Mutation[] {
+  const found: Mutation[] = [];
+  const names = ['state', 'catalog.json', ...NAMES];
+  for (const name of names) {
+    const path = pathOf(scene, name);
+    for (const other of names) {
+      const bytes = foreign.history.at(-1)?.get(other);
+      assert.ok(bytes !== undefined);
+      found.push({ what: `${name}: foreign ${other}`, spoil: (host) => setContent(host, path, bytes) });
+      if (other <= name) continue;
+      const otherPath = pathOf(scene, other);
+      const swap = async (host: MemoryHost) => {
+        await host.files.rename(path, '/aside');
+        await host.files.rename(otherPath, path);
+        await host.files.rename('/aside', otherPath);
+      };
+      found.push({ what: `${name} and ${other} swapped`, spoil: swap });
+      const double = async (host: MemoryHost) => setContent(host, path, await contentOf(host, otherPath));
+      found.push({ what: `${name}: a copy of ${other}`, spoil: double });
+    }
+  }
+  return found;
+}
+
+for (const kind of KINDS) {
+  const scene = await makeScene(SEED, kind);
+  const which = kind;
+
+  test(`a sidecar that nobody spoilt, ${which}: all is right`, async () => {
+    const host = machineOf(scene);
+    const verified = await verifySnapshots(testContext(host), IMAGE, []);
+    assert.deepEqual(verified.findings, []);
+    const before = await readable(host, scene, 'unspoilt');
+    assert.deepEqual([...before.values()], ['right', 'right', 'right']);
+    await writeAfterwards(host, scene, before);
+    assert.deepEqual([...(await readable(host, scene, 'unspoilt')).values()], ['right', 'right', 'right']);
+  });
+
+  for (const name of NAMES) {
+    test(`a bit of store ${name} flipped, ${which}`, () => sweep(scene, storeFlips(scene, name)));
+  }
+
+  test(`a bit of state flipped, ${which}`, () =>
+    sweep(scene, flips('state', pathOf(scene, 'state'), [0, STATE.sizeBytes], 7 * sparseness(scene))));
+
+  test(`a bit of the catalog flipped, ${which}`, () => {
+    const range = [0, sizeOf(scene, 'catalog.json')] as const;
+    return sweep(scene, flips('catalog.json', pathOf(scene, 'catalog.json'), range, 11 * sparseness(scene)));
+  });
+
+  for (const name of ['state', 'catalog.json', 'reserve', ...NAMES]) {
+    test(`${name} zeroed in part, cut, grown, replaced or older, ${which}`, () =>
+      sweep(scene, roughly(scene, name)));
+  }
+
+  test(`files that changed places or are of another image, ${which}`, async () =>
+    sweep(scene, strangers(scene, await makeScene(FOREIGN_SEED, kind))));
+}
