@@ -1,9 +1,9 @@
 /**
- * Shows that the crash simulator can fail: puts known mistakes into a copy of the tree, one at a time, and expects the
- * simulator to find each. `npm run test:mutations`; a name limits it to that mistake.
+ * Shows that the crash simulator and the tests beside it can fail: puts known mistakes into a copy of the tree, one at a
+ * time, and expects them to find each. `npm run test:mutations`; a name limits it to that mistake.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -121,7 +121,7 @@ const MUTATIONS: readonly Mutation[] = [
 ];
 
 /** Crash states tried before a mistake counts as not found. */
-const MOST_CRASHES = 60_000;
+const MOST_CRASHES = 40_000;
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 function isFound(mutation: Mutation, seed: number): boolean {
@@ -135,13 +135,19 @@ function isFound(mutation: Mutation, seed: number): boolean {
     if (!source.includes(mutation.from))
       throw new Error(`${mutation.name}: ${mutation.file} has changed; mend the mutation`);
     writeFileSync(path, source.replace(mutation.from, mutation.to));
-    const words = ['--import', 'tsx', 'test/sim/run-crashes.ts', String(MOST_CRASHES), String(seed)];
-    const { status, stderr } = spawnSync(process.execPath, words, { cwd: tree, encoding: 'utf8' });
-    const why =
-      /crash \d+ during .*|after .*/.exec(stderr)?.[0] ??
-      stderr.split('\n').find((line) => line.includes('Error'));
-    if (status !== 0) console.log(`found: ${mutation.name}: ${why?.slice(0, 160)}`);
-    return status !== 0;
+    const tests = readdirSync(join(tree, 'test/sim')).filter((name) => name.endsWith('.test.ts'));
+    const directed = ['--test', ...tests.map((name) => join('test/sim', name))];
+    const atLength = ['test/sim/run-crashes.ts', String(MOST_CRASHES), String(seed)];
+    for (const words of [directed, atLength]) {
+      const run = spawnSync(process.execPath, ['--import', 'tsx', ...words], { cwd: tree, encoding: 'utf8' });
+      if (run.status === 0) continue;
+      const why = /(?:crash \d+ during|after|reads wrong|snapshot \S+ is).*/.exec(
+        run.stderr + run.stdout,
+      )?.[0];
+      console.log(`found: ${mutation.name}: ${why?.slice(0, 160)}`);
+      return true;
+    }
+    return false;
   } finally {
     rmSync(tree, { recursive: true, force: true });
   }
