@@ -79,8 +79,8 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: 'closing without its checks',
     file: 'core/snapshot/closing.ts',
-    from: '  await hold.origin.syncAll();\n',
-    to: '',
+    from: 'origin.syncAll()',
+    to: 'origin.stat()',
   },
   {
     name: 'no fsync of the directory',
@@ -134,7 +134,7 @@ function isFound(mutation: Mutation, seed: number): boolean {
     const source = readFileSync(path, 'utf8');
     if (!source.includes(mutation.from))
       throw new Error(`${mutation.name}: ${mutation.file} has changed; mend the mutation`);
-    writeFileSync(path, source.replace(mutation.from, mutation.to));
+    writeFileSync(path, source.replaceAll(mutation.from, mutation.to));
     const tests = readdirSync(join(tree, 'test/sim')).filter((name) => name.endsWith('.test.ts'));
     const directed = ['--test', ...tests.map((name) => join('test/sim', name))];
     const atLength = ['test/sim/run-crashes.ts', String(MOST_CRASHES), String(seed)];
