@@ -5,20 +5,16 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createSnapshot } from '../../core/snapshot/create.ts';
-import { writeImage } from '../../core/snapshot/write.ts';
-import { testContext } from '../support/context.ts';
-import { checkAfterCrash, IMAGE } from './crash-check.ts';
+import { checkAfterCrash } from './crash-check.ts';
 import { CrashContent } from './crash-content.ts';
-import { Expectation } from './crash-expectation.ts';
-import { CrashVolume } from './crash-volume.ts';
+import { frozenScene, overwriteFirst, touchFirst } from './crash-scene.ts';
+import type { CrashVolume } from './crash-volume.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 import { MemoryHost, mulberry32 } from './memory-host.ts';
 import { locate } from './name-tree.ts';
 import { KilledError, systemError } from './system-error.ts';
 
 const CRASHES = 400;
-const DATA = Buffer.alloc(4096, 2);
 
 function loseUnflushed(volume: CrashVolume, path: string): void {
   const { inode } = locate(volume.root, path, 'follow');
@@ -27,21 +23,7 @@ function loseUnflushed(volume: CrashVolume, path: string): void {
 }
 
 test('a repair that is killed leaves the flush record that was on disk', async (t) => {
-  const volume = new CrashVolume();
-  const host = new MemoryHost(1, new MemoryFileSystem(volume));
-  const image = Buffer.alloc(3 * 4096, 1);
-  await host.files.makeDirectory('/vm', 0o755);
-  const file = await host.files.open(IMAGE, 'create', 0o644);
-  await file.write(image, 0);
-  await file.syncAll();
-  await file.close();
-  for (const path of ['/vm', '/']) await host.files.syncDirectory(path);
-  await createSnapshot(
-    testContext(host),
-    { image: IMAGE, name: 'a' },
-    { clusterSizeBytes: 4096, onFull: 'refuse' },
-  );
-
+  const { volume, host, expected } = await frozenScene();
   let flushes = 0;
   const session = host.session(({ kind, path }) => {
     if (kind !== 'syncData' || !path.endsWith('.cow')) return;
@@ -56,19 +38,10 @@ test('a repair that is killed leaves the flush record that was on disk', async (
       throw new KilledError();
     }
   });
-  let given = false;
-  const read = async (target: Buffer) => {
-    if (given) return 0;
-    given = true;
-    return DATA.copy(target);
-  };
-  const options = { offsetBytes: 0, extend: false, delta: false, sync: true };
-  await assert.rejects(writeImage(testContext(session), IMAGE, options, { read }));
+  await assert.rejects(overwriteFirst(session, 2, true));
   assert.equal(flushes, 3);
 
-  const expected = new Expectation(image);
-  expected.touch({ startBytes: 0, endBytes: DATA.length });
-  expected.snapshots.set('a', { bytes: image, certain: true });
+  touchFirst(expected);
   for (let seed = 1; seed <= CRASHES; seed += 1) {
     const after = new MemoryHost(seed, new MemoryFileSystem(volume.afterCrash(mulberry32(seed))));
     await assert.doesNotReject(checkAfterCrash(after, expected), `seed ${seed}`);
