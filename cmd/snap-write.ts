@@ -69,7 +69,7 @@ function describe(summary: WriteSummary): string {
   const { bytesRead, bytesWritten, clustersCopied, bytesCopied, snapshot } = summary;
   const read = bytesRead === bytesWritten ? '' : ` of ${bytesRead} read`;
   const clusters = clustersCopied === 1 ? '1 cluster' : `${clustersCopied} clusters`;
-  const copied =
-    snapshot === undefined ? '' : `, ${clusters} (${formatSize(bytesCopied)}) copied to ${snapshot}`;
+  const size = bytesCopied === 0 ? 'all zero' : formatSize(bytesCopied);
+  const copied = snapshot === undefined ? '' : `, ${clusters} (${size}) copied to ${snapshot}`;
   return `${summary.image}: ${bytesWritten} bytes written${read} at ${summary.offsetBytes}${copied}`;
 }
