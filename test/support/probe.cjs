@@ -1,0 +1,148 @@
+/**
+ * Loaded into a command before anything else (`node --require`), this sees every call that it makes to the system by
+ * Node's file functions and the lock addon. It can log them, and at one of them, before or after it, kill or stop the
+ * process, fail the call, or cut it short. So the bundles that users get are tried at chosen points, and hold no hook.
+ *
+ * What it shall do is in the environment, as JSON: see `Probe` in probe.ts.
+ */
+'use strict';
+const fs = require('node:fs');
+const { createRequire } = require('node:module');
+const { constants } = require('node:os');
+const path = require('node:path');
+
+const probe = JSON.parse(process.env.IMGSNAP_PROBE ?? '{}');
+const { openSync, writeSync } = fs;
+const log = probe.log === undefined ? undefined : openSync(probe.log, 'a');
+const paths = new Map([
+  [0, '<stdin>'],
+  [1, '<stdout>'],
+  [2, '<stderr>'],
+]);
+const times = new Map();
+let calls = 0;
+let struck = false;
+
+/** What chance puts into names is left out, so that a point has the same name in each run. */
+function nameOf(target) {
+  if (typeof target !== 'string') return '';
+  return path
+    .basename(target)
+    .replace(/[0-9a-f]{16}(?=\.|$)/g, 'H')
+    .replace(/-[0-9a-f]{8}(?=\.cow)/g, '-H');
+}
+
+/** Numbers this call; says whether it is the one. */
+function arrive(verb, target) {
+  const point = `${verb} ${nameOf(target)}`;
+  calls += 1;
+  const time = (times.get(point) ?? 0) + 1;
+  times.set(point, time);
+  if (log !== undefined) writeSync(log, `${point}\n`);
+  if (struck) return probe.stays === true && (probe.call !== undefined || probe.point === point);
+  struck =
+    probe.call === undefined ? probe.point === point && (probe.nth ?? 1) === time : probe.call === calls;
+  return struck;
+}
+
+function act() {
+  if (probe.action === 'kill') process.kill(process.pid, 'SIGKILL');
+  if (probe.action === 'stop') process.kill(process.pid, 'SIGSTOP');
+}
+
+function errorFor(verb) {
+  const error = new Error(`${probe.errno}: put in by a test, ${verb}`);
+  return Object.assign(error, {
+    code: probe.errno,
+    errno: -(constants.errno[probe.errno] ?? 0),
+    syscall: verb,
+  });
+}
+
+/** The arguments with a shorter length, for `read` and `write` of (buffer, offset, length, position). */
+function shortened(args, at) {
+  const cut = [...args];
+  cut[at + 2] = Math.max(1, Math.floor(args[at + 2] / 2));
+  return cut;
+}
+
+/** `call` is given the arguments, and answers, or gives a promise, as the original does. */
+function through(verb, target, args, call, lengthAt) {
+  if (!arrive(verb, target)) return call(args);
+  if (probe.action === 'fail') throw errorFor(verb);
+  if (probe.action === 'short') return call(lengthAt === undefined ? args : shortened(args, lengthAt));
+  if (probe.when !== 'after') {
+    act();
+    return call(args);
+  }
+  const answer = call(args);
+  if (typeof answer?.then !== 'function') {
+    act();
+    return answer;
+  }
+  return answer.then((value) => {
+    act();
+    return value;
+  });
+}
+
+for (const verb of [
+  'stat',
+  'lstat',
+  'realpath',
+  'readdir',
+  'mkdir',
+  'rmdir',
+  'unlink',
+  'rename',
+  'chmod',
+  'chown',
+  'statfs',
+  'readFile',
+]) {
+  const original = fs.promises[verb];
+  fs.promises[verb] = async (...args) => through(verb, args[0], args, (given) => original(...given));
+}
+
+let patched = false;
+const { open } = fs.promises;
+fs.promises.open = async (...args) => {
+  const handle = await through('open', args[0], args, (given) => open(...given));
+  paths.set(handle.fd, args[0]);
+  if (!patched) patchHandles(Object.getPrototypeOf(handle));
+  return handle;
+};
+
+function patchHandles(prototype) {
+  patched = true;
+  for (const verb of ['read', 'write', 'stat', 'truncate', 'datasync', 'sync', 'close']) {
+    const original = prototype[verb];
+    const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
+    prototype[verb] = async function (...args) {
+      return through(verb, paths.get(this.fd), args, (given) => original.apply(this, given), lengthAt);
+    };
+  }
+}
+
+for (const verb of ['read', 'write']) {
+  const original = fs[verb];
+  fs[verb] = (fd, ...rest) => {
+    const done = rest.pop();
+    try {
+      // Its answer comes by callback: `after` is as soon as the call was handed to the system.
+      through(verb, paths.get(fd), rest, (given) => original(fd, ...given, done), 0);
+    } catch (error) {
+      if (probe.action !== 'fail' || error.code !== probe.errno) throw error;
+      process.nextTick(done, error);
+    }
+  };
+}
+
+const addon = createRequire(process.argv[1])('fs-native-extensions');
+for (const [verb, word] of [
+  ['tryLock', 'lock'],
+  ['unlock', 'unlock'],
+]) {
+  const original = addon[verb];
+  addon[verb] = (...args) => through(word, paths.get(args[0]), args, (given) => original(...given));
+}
