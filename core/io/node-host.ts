@@ -5,6 +5,7 @@ import { SnapError } from '../base/errors.ts';
 import type { FileSystem } from './file-system.ts';
 import type { Host } from './host.ts';
 import { lazyRequire } from './lazy-require.ts';
+import { findLockHolders } from './lock-holder.ts';
 import { NodeFileSystem } from './node-file-system.ts';
 import { systemFailure } from './system-error.ts';
 
@@ -46,6 +47,8 @@ export class NodeHost implements Host {
   monotonicMs(): number {
     return performance.now();
   }
+
+  readonly lockHolders = findLockHolders;
 }
 
 async function readBootId(path: string): Promise<string> {

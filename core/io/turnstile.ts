@@ -7,6 +7,7 @@
 import { SnapError } from '../base/errors.ts';
 import type { RandomAccessFile } from './file-system.ts';
 import type { Host } from './host.ts';
+import type { LockHolder } from './lock-holder.ts';
 import { ACTIVE_LOCK_OFFSET_BYTES, NEXT_LOCK_OFFSET_BYTES } from './lock-offsets.ts';
 import type { LockKind } from './range-lock.ts';
 
@@ -18,19 +19,20 @@ export interface LockWait {
   readonly subject?: string | undefined;
 }
 
-type Clock = Pick<Host, 'monotonicMs' | 'sleep'>;
-type Lockable = Pick<RandomAccessFile, 'path' | 'tryLock' | 'unlock'>;
+type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'lockHolders'>;
+type Lockable = Pick<RandomAccessFile, 'path' | 'tryLock' | 'unlock' | 'stat'>;
 
 const IMMEDIATE_TRIES = 4;
 const QUICK_TRIES = 12;
 const QUICK_PAUSE_MS = 1;
 const PAUSE_MS = 5;
+const BUSY_HINT = 'try again, or wait longer with --wait';
 
 /**
  * Goes through the turnstile of `file`. Where it throws, nothing is held: `busy` when the deadline has passed,
  * `interrupted` when the signal was aborted, `io` when the system refused.
  */
-export async function acquire(host: Clock, file: Lockable, kind: LockKind, wait: LockWait): Promise<void> {
+export async function acquire(host: Waiter, file: Lockable, kind: LockKind, wait: LockWait): Promise<void> {
   await pollLock(host, file, NEXT_LOCK_OFFSET_BYTES, kind, wait);
   try {
     await pollLock(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait);
@@ -49,7 +51,7 @@ export function release(file: Lockable): void {
  * passed is one try. Throws as `acquire` does, and then does not hold the byte.
  */
 export async function pollLock(
-  host: Clock,
+  host: Waiter,
   file: Lockable,
   offsetBytes: number,
   kind: LockKind,
@@ -65,14 +67,36 @@ export async function pollLock(
     if (file.tryLock(offsetBytes, kind)) return;
     const leftMs = wait.deadlineMs - host.monotonicMs();
     // Not "<= 0": a deadline of NaN must not wait for ever.
-    if (!(leftMs > 0)) {
-      throw new SnapError('busy', `${subject} is locked by another process`, {
-        path: file.path,
-        hint: 'try again, or wait longer with --wait',
-      });
-    }
+    if (!(leftMs > 0)) throw busy(file.path, subject, await holdersOf(host, file, offsetBytes));
     await host.sleep(Math.min(pauseMs(tries), leftMs));
   }
+}
+
+/** Those in the way, the stopped ones first: for the turnstile, who is in as well as who would be next. */
+async function holdersOf(host: Waiter, file: Lockable, offsetBytes: number): Promise<LockHolder[]> {
+  const { device, inode } = await file.stat();
+  const offsets =
+    offsetBytes === NEXT_LOCK_OFFSET_BYTES ? [ACTIVE_LOCK_OFFSET_BYTES, offsetBytes] : [offsetBytes];
+  const found = new Map<number, LockHolder>();
+  for (const offset of offsets) {
+    for (const holder of await host.lockHolders({ device, inode }, offset))
+      found.set(holder.processId, holder);
+  }
+  return [...found.values()].sort((a, b) => Number(b.isStopped) - Number(a.isStopped));
+}
+
+function busy(path: string, subject: string, holders: readonly LockHolder[]): SnapError {
+  const [first] = holders;
+  if (first === undefined)
+    return new SnapError('busy', `${subject} is locked by another process`, { path, hint: BUSY_HINT });
+  const { command, processId, isStopped } = first;
+  const rest = holders.length === 1 ? '' : ` and ${holders.length - 1} more`;
+  const how = isStopped ? ', which is stopped' : '';
+  const hint = isStopped ? `let it go on: kill -CONT ${processId}` : BUSY_HINT;
+  return new SnapError('busy', `${subject} is locked by ${command} (process ${processId}${how})${rest}`, {
+    path,
+    hint,
+  });
 }
 
 /** Zero only lets others run: most holds are shorter than any pause. */

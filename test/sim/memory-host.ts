@@ -76,6 +76,10 @@ export class MemoryHost implements Host {
     return this.files.volume.clock.elapsedNs / 1e6;
   }
 
+  async lockHolders(): Promise<[]> {
+    return [];
+  }
+
   #assertAlive(): void {
     if (!this.files.isAlive) throw new KilledError();
   }
