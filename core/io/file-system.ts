@@ -22,6 +22,11 @@ export interface FileStat {
   readonly inode: bigint;
 }
 
+export interface Owner {
+  readonly userId: number;
+  readonly groupId: number;
+}
+
 export interface RandomAccessFile {
   readonly path: string;
   /** Reads until `target` is full or the file ends; returns the bytes read. */
@@ -30,6 +35,9 @@ export interface RandomAccessFile {
   write(source: Buffer, offsetBytes: number): Promise<void>;
   stat(): Promise<FileStat>;
   truncate(sizeBytes: number): Promise<void>;
+  /** Of this very file, whatever has its name by now. */
+  setPermissions(permissions: number): Promise<void>;
+  setOwner(owner: Owner): Promise<void>;
   /** fdatasync: the content and the size are on disk when it returns. */
   syncData(): Promise<void>;
   /** fsync: the times too. */
@@ -48,6 +56,11 @@ export type OpenMode = 'read' | 'update' | 'create';
 
 export interface FileSystem {
   open(path: string, mode: OpenMode, permissions?: number): Promise<RandomAccessFile>;
+  /**
+   * As `open`, but not what a symbolic link of that name leads to (ELOOP), and without waiting for the other end of
+   * a named pipe: for names that nothing but our own files should have.
+   */
+  openItself(path: string, mode: 'read' | 'update'): Promise<RandomAccessFile>;
   /** Follows symbolic links; undefined only for a clean "does not exist". */
   stat(path: string): Promise<FileStat | undefined>;
   /** Does not follow; undefined only for a clean "does not exist". */
@@ -60,8 +73,10 @@ export interface FileSystem {
   /** Replaces `to` where it exists. Durable only after `syncDirectory`. */
   rename(from: string, to: string): Promise<void>;
   syncDirectory(path: string): Promise<void>;
+  /** Not of what a symbolic link leads to (ELOOP). For a file that is open there is a surer way. */
   setPermissions(path: string, permissions: number): Promise<void>;
-  setOwner(path: string, owner: { readonly userId: number; readonly groupId: number }): Promise<void>;
+  /** As `setPermissions`. */
+  setOwner(path: string, owner: Owner): Promise<void>;
   /** Whether locks and caches are coherent for everyone who sees this path: not so on network and FUSE file systems. */
   isCoherent(path: string): Promise<boolean>;
 }

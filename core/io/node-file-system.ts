@@ -4,9 +4,10 @@
  */
 import type { BigIntStats } from 'node:fs';
 import { constants, promises } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCoherentType } from './coherence.ts';
-import type { FileStat, FileSystem, OpenMode, RandomAccessFile } from './file-system.ts';
+import type { FileStat, FileSystem, OpenMode, Owner, RandomAccessFile } from './file-system.ts';
 import { NodeFile, toFileStat } from './node-file.ts';
 import { attempt, errnoOf, systemFailure } from './system-error.ts';
 
@@ -17,6 +18,9 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 };
 
+/** Neither through a symbolic link nor waiting for the other end of a named pipe. */
+const ITSELF_FLAGS = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 export class NodeFileSystem implements FileSystem {
   /** `permissions` are for a file that is created, less the umask. */
   open(path: string, mode: OpenMode, permissions = 0o666): Promise<RandomAccessFile> {
@@ -24,6 +28,13 @@ export class NodeFileSystem implements FileSystem {
     return attempt(
       { verb, path },
       async () => new NodeFile(path, await promises.open(path, OPEN_FLAGS[mode], permissions)),
+    );
+  }
+
+  openItself(path: string, mode: 'read' | 'update'): Promise<RandomAccessFile> {
+    return attempt(
+      { verb: 'open', path },
+      async () => new NodeFile(path, await promises.open(path, OPEN_FLAGS[mode] | ITSELF_FLAGS)),
     );
   }
 
@@ -62,22 +73,19 @@ export class NodeFileSystem implements FileSystem {
 
   syncDirectory(path: string): Promise<void> {
     return attempt({ verb: 'flush the directory', path }, async () => {
-      const handle = await promises.open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
+      await withHandle(path, constants.O_DIRECTORY, (handle) => handle.sync());
     });
   }
 
   setPermissions(path: string, permissions: number): Promise<void> {
-    return attempt({ verb: 'set the permissions of', path }, () => promises.chmod(path, permissions));
+    return attempt({ verb: 'set the permissions of', path }, () =>
+      withHandle(path, ITSELF_FLAGS, (handle) => handle.chmod(permissions)),
+    );
   }
 
-  setOwner(path: string, owner: { readonly userId: number; readonly groupId: number }): Promise<void> {
+  setOwner(path: string, { userId, groupId }: Owner): Promise<void> {
     return attempt({ verb: 'set the owner of', path }, () =>
-      promises.chown(path, owner.userId, owner.groupId),
+      withHandle(path, ITSELF_FLAGS, (handle) => handle.chown(userId, groupId)),
     );
   }
 
@@ -92,6 +100,19 @@ export class NodeFileSystem implements FileSystem {
         throw systemFailure({ verb: 'look at the file system of', path }, error);
       }
     }
+  }
+}
+
+async function withHandle(
+  path: string,
+  flags: number,
+  work: (handle: FileHandle) => Promise<void>,
+): Promise<void> {
+  const handle = await promises.open(path, constants.O_RDONLY | flags);
+  try {
+    await work(handle);
+  } finally {
+    await handle.close();
   }
 }
 

@@ -5,7 +5,7 @@
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { SnapError } from '../base/errors.ts';
-import type { FileKind, FileStat, RandomAccessFile } from './file-system.ts';
+import type { FileKind, FileStat, Owner, RandomAccessFile } from './file-system.ts';
 import { checkRange, checkSize } from './numbers.ts';
 import { dropRangeLock, type LockKind, tryRangeLock } from './range-lock.ts';
 import { attempt, systemFailure } from './system-error.ts';
@@ -67,6 +67,16 @@ export class NodeFile implements RandomAccessFile {
     await attempt({ verb: 'set the size of', path: this.path, tail: ` to ${sizeBytes} bytes` }, () =>
       this.#handle.truncate(sizeBytes),
     );
+  }
+
+  setPermissions(permissions: number): Promise<void> {
+    return attempt({ verb: 'set the permissions of', path: this.path }, () =>
+      this.#handle.chmod(permissions),
+    );
+  }
+
+  setOwner({ userId, groupId }: Owner): Promise<void> {
+    return attempt({ verb: 'set the owner of', path: this.path }, () => this.#handle.chown(userId, groupId));
   }
 
   syncData(): Promise<void> {

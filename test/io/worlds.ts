@@ -3,7 +3,7 @@ import { link, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { FileSystem, RandomAccessFile } from '../../core/io/file-system.ts';
+import type { FileSystem, Owner, RandomAccessFile } from '../../core/io/file-system.ts';
 import type { Host } from '../../core/io/host.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
@@ -15,6 +15,11 @@ export interface World {
   at(name: string): string;
   makeSymlink(target: string, path: string): Promise<void>;
   makeLink(existing: string, path: string): Promise<void>;
+  /** Runs `work` with that umask, and as that user, who may be in one more group. */
+  as(
+    user: Owner & { readonly umask?: number; readonly group?: number },
+    work: () => Promise<void>,
+  ): Promise<void>;
   /** Opens a file that is closed when the test ends, if it was not before. */
   open(name: string, mode?: 'read' | 'update' | 'create'): Promise<RandomAccessFile>;
 }
@@ -25,9 +30,14 @@ const MAKERS: Readonly<Record<string, () => Promise<{ world: World; dispose: () 
 };
 
 /** One test in each world. */
-export function inEachWorld(name: string, body: (world: World) => Promise<void>): void {
+export function inEachWorld(
+  name: string,
+  body: (world: World) => Promise<void>,
+  needs: { readonly root?: boolean } = {},
+): void {
   for (const [worldName, make] of Object.entries(MAKERS)) {
-    test(`${name} (${worldName})`, async () => {
+    const skip = needs.root === true && worldName === 'real' && !isRoot && 'needs root, to be other users';
+    test(`${name} (${worldName})`, { skip }, async () => {
       const { world, dispose } = await make();
       try {
         await body(world);
@@ -54,6 +64,7 @@ async function makeRealWorld(): Promise<{ world: World; dispose: () => Promise<v
     at: (name) => join(scratch.path, name),
     makeSymlink: (target, path) => symlink(target, path),
     makeLink: (existing, path) => link(existing, path),
+    as: asRealUser,
     open,
   };
   const dispose = async () => {
@@ -73,10 +84,43 @@ async function makeMemoryWorld(): Promise<{ world: World; dispose: () => Promise
     at: (name) => join('/work', name),
     makeSymlink: async (target, path) => host.files.makeSymlink(target, path),
     makeLink: async (existing, path) => host.files.makeLink(existing, path),
+    as: async ({ umask, group, ...owner }, work) => {
+      const { volume } = host.files;
+      const [user, mask] = [volume.user, volume.umask];
+      volume.user = { ...owner, groups: group === undefined ? [] : [group] };
+      volume.umask = umask ?? mask;
+      try {
+        await work();
+      } finally {
+        volume.user = user;
+        volume.umask = mask;
+      }
+    },
     open,
   };
   return { world, dispose: closeAll };
 }
+
+/** Whether tests may become another user here. */
+export const isRoot = process.geteuid?.() === 0;
+
+const asRealUser: World['as'] = async ({ userId, groupId, umask, group }, work) => {
+  const { seteuid, setegid, setgroups, getegid, getgroups } = process;
+  if (!isRoot || !seteuid || !setegid || !setgroups || !getegid || !getgroups) throw new Error('needs root');
+  const [ownGroup, ownGroups, mask] = [getegid(), getgroups(), process.umask()];
+  process.umask(umask ?? mask);
+  setgroups(group === undefined ? [] : [group]);
+  setegid(groupId);
+  seteuid(userId);
+  try {
+    await work();
+  } finally {
+    seteuid(0);
+    setegid(ownGroup);
+    setgroups(ownGroups);
+    process.umask(mask);
+  }
+};
 
 function opener(files: FileSystem, at: (name: string) => string) {
   const opened: RandomAccessFile[] = [];

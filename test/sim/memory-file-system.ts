@@ -2,7 +2,7 @@
  * A file system in memory that answers as the real one does, for tests that need thousands of machines a minute.
  * One object is one process's view: `session()` gives another process, which can be killed.
  */
-import type { FileStat, FileSystem, OpenMode, RandomAccessFile } from '../../core/io/file-system.ts';
+import type { FileStat, FileSystem, OpenMode, Owner, RandomAccessFile } from '../../core/io/file-system.ts';
 import { MemoryFile } from './memory-file.ts';
 import { MemoryVolume } from './memory-volume.ts';
 import {
@@ -70,12 +70,15 @@ export class MemoryFileSystem implements FileSystem {
 
   open(path: string, mode: OpenMode, permissions = 0o666): Promise<RandomAccessFile> {
     if (mode === 'create') return this.#create(path, permissions);
-    return this.#session.perform({ kind: 'open', path }, () => {
-      const inode = find(this.volume.root, path, 'follow');
-      // The real one opens a directory for reading, and fails with the same errno at the first read.
-      if (inode.kind !== 'file') throw systemError('EISDIR');
-      return new MemoryFile(path, inode, this.volume, this.#session, mode === 'update');
-    });
+    return this.#session.perform({ kind: 'open', path }, () =>
+      this.#open(path, find(this.volume.root, path, 'follow'), mode),
+    );
+  }
+
+  openItself(path: string, mode: 'read' | 'update'): Promise<RandomAccessFile> {
+    return this.#session.perform({ kind: 'open', path }, () =>
+      this.#open(path, this.#findItself(path), mode),
+    );
   }
 
   stat(path: string): Promise<FileStat | undefined> {
@@ -139,15 +142,13 @@ export class MemoryFileSystem implements FileSystem {
 
   setPermissions(path: string, permissions: number): Promise<void> {
     return this.#session.perform({ kind: 'setPermissions', path }, () => {
-      find(this.volume.root, path, 'follow').mode = permissions & 0o7777;
+      this.volume.setPermissions(this.#findItself(path), permissions);
     });
   }
 
-  setOwner(path: string, owner: { readonly userId: number; readonly groupId: number }): Promise<void> {
+  setOwner(path: string, owner: Owner): Promise<void> {
     return this.#session.perform({ kind: 'setOwner', path }, () => {
-      const inode = find(this.volume.root, path, 'follow');
-      inode.userId = owner.userId;
-      inode.groupId = owner.groupId;
+      this.volume.setOwner(this.#findItself(path), owner);
     });
   }
 
@@ -165,6 +166,18 @@ export class MemoryFileSystem implements FileSystem {
     const inode = find(this.volume.root, existing, 'last-link');
     if (inode.kind === 'directory') throw systemError('EPERM');
     this.#add(path, () => inode);
+  }
+
+  #findItself(path: string): Inode {
+    const inode = find(this.volume.root, path, 'last-link');
+    if (inode.kind === 'symlink') throw systemError('ELOOP');
+    return inode;
+  }
+
+  #open(path: string, inode: Inode, mode: 'read' | 'update'): RandomAccessFile {
+    // The real one opens a directory for reading, and fails with the same errno at the first read.
+    if (inode.kind !== 'file') throw systemError('EISDIR');
+    return new MemoryFile(path, inode, this.volume, this.#session, mode === 'update');
   }
 
   #create(path: string, permissions: number): Promise<RandomAccessFile> {

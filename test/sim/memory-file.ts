@@ -1,6 +1,6 @@
 /** An open file of the simulated file system: an open file description with its own locks. */
 import { SnapError } from '../../core/base/errors.ts';
-import type { FileStat, RandomAccessFile } from '../../core/io/file-system.ts';
+import type { FileStat, Owner, RandomAccessFile } from '../../core/io/file-system.ts';
 import { checkRange, checkSize } from '../../core/io/numbers.ts';
 import { systemFailure } from '../../core/io/system-error.ts';
 import type { MemoryVolume } from './memory-volume.ts';
@@ -62,6 +62,20 @@ export class MemoryFile implements RandomAccessFile, Closable {
       if (sizeBytes > this.#volume.maximumFileBytes) throw systemError('EFBIG');
       this.#inode.content.truncate(sizeBytes);
       this.#inode.modifiedAtNs = this.#volume.clock.tick();
+    });
+  }
+
+  setPermissions(permissions: number): Promise<void> {
+    return this.#session.perform({ kind: 'setPermissions', path: this.path }, () => {
+      this.#assertOpen();
+      this.#volume.setPermissions(this.#inode, permissions);
+    });
+  }
+
+  setOwner(owner: Owner): Promise<void> {
+    return this.#session.perform({ kind: 'setOwner', path: this.path }, () => {
+      this.#assertOpen();
+      this.#volume.setOwner(this.#inode, owner);
     });
   }
 
