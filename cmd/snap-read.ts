@@ -76,12 +76,12 @@ async function readIntoFile(
   const { openFileSink } = await import('../core/stream/file-sink.ts');
   const { readSnapshot } = await import('../core/snapshot/read.ts');
   const imagePath = await resolveImage(context, reference.image);
-  const stat = await host.files.stat(imagePath);
+  const { mode, groupId } = (await host.files.stat(imagePath)) ?? { mode: 0o600 };
   const sink = await openFileSink(host.files, {
     path: output,
     imagePath,
     sidecarPath: sidecarPath(imagePath),
-    mode: stat?.mode ?? 0o600,
+    like: { mode, ...(groupId !== undefined && { groupId }) },
     randomBytes: (lengthBytes) => host.randomBytes(lengthBytes),
     signal,
   });

@@ -4,14 +4,8 @@
  */
 import { dirname } from 'node:path';
 import { hasCode } from '../base/errors.ts';
-import type { FileStat, FileSystem } from './file-system.ts';
-
-/** The permission bits that a file gets exactly, and whose it becomes, where that is permitted. */
-export interface FileLike {
-  readonly mode: number;
-  readonly userId?: number;
-  readonly groupId?: number;
-}
+import { createLike, type FileLike } from './file-like.ts';
+import type { FileSystem } from './file-system.ts';
 
 /**
  * Makes `content` the content of `path`, whether or not that exists, `like` another; durable
@@ -38,27 +32,12 @@ export async function replaceFile(
 }
 
 async function writeAside(files: FileSystem, path: string, content: Buffer, like: FileLike): Promise<void> {
-  const file = await files.open(path, 'create', like.mode);
+  const file = await createLike(files, path, like);
   try {
     await file.write(content, 0);
-    const made = await file.stat();
-    await giveTo(files, path, made, like);
-    // The umask may have taken some bits away, and a change of the owner others.
-    if ((await file.stat()).mode !== like.mode) await files.setPermissions(path, like.mode);
     await file.syncAll();
   } finally {
     await file.close();
-  }
-}
-
-async function giveTo(files: FileSystem, path: string, made: FileStat, like: FileLike): Promise<void> {
-  const { userId = made.userId, groupId = made.groupId } = like;
-  if (made.userId === userId && made.groupId === groupId) return;
-  try {
-    await files.setOwner(path, { userId, groupId });
-  } catch (error) {
-    // Only root may give files away; the file works as it is.
-    if (!hasCode(error, 'io')) throw error;
   }
 }
 

@@ -16,8 +16,9 @@ import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';
 import type { Context } from './context.ts';
 import { buildFirstSidecar } from './first-sidecar.ts';
 import type { Hold } from './hold.ts';
+import { closeSidecar, likeImage, remarkOwner } from './like-image.ts';
 import type { Reference } from './reference.ts';
-import { chooseStorePath, giveLikeImage, prepareStorePath, storePermissions } from './store-path.ts';
+import { chooseStorePath, prepareStorePath } from './store-path.ts';
 import { Volume } from './volume.ts';
 
 export interface CreateOptions {
@@ -79,7 +80,6 @@ interface Plan {
   readonly catalog: Catalog;
   readonly record: SnapshotRecord;
   readonly directory: string;
-  readonly permissions: number;
 }
 
 /** Checks everything that can be refused before anything is made. */
@@ -91,8 +91,7 @@ async function planSnapshot(
 ): Promise<Plan> {
   const { context, image } = volume;
   const { host } = context;
-  const originStat = await volume.origin.stat();
-  const { sizeBytes } = originStat;
+  const { sizeBytes } = await volume.origin.stat();
   const snapshots = present?.snapshots ?? [];
   const clusterSizeBytes = chooseClusterSize(image, {
     sizeBytes,
@@ -142,7 +141,7 @@ async function planSnapshot(
     nextNumber: number + 1,
     snapshots: [...snapshots, record],
   };
-  return { catalog, record, directory, permissions: storePermissions(originStat) };
+  return { catalog, record, directory };
 }
 
 function chooseName(
@@ -179,6 +178,7 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
   if (active !== undefined && hold.state.bitsDirty) await hold.flushBits(active.store);
   const storePath = hold.sidecar.storePath(record);
   await prepareStorePath(files, storePath);
+  await closeSidecar(hold);
   await makeStore(hold, plan, storePath);
   try {
     await hold.commit(
@@ -207,10 +207,13 @@ async function makeStore(hold: Hold, plan: Plan, storePath: string): Promise<voi
   const inside = path.dirname(storePath) === hold.sidecar.directory;
   const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
   const identity = storeIdentity(plan.catalog, plan.record);
-  const store = await StoreFile.create(files, makePath, identity, plan.permissions);
-  await store.close();
+  const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat));
   try {
-    await giveLikeImage(hold.context, hold.originStat, makePath, plan.permissions);
+    try {
+      await remarkOwner(hold.context, hold.originStat, store);
+    } finally {
+      await store.close();
+    }
     if (inside) await files.rename(makePath, storePath);
     await files.syncDirectory(path.dirname(storePath));
   } catch (error) {

@@ -4,6 +4,7 @@
  * its first moment. It is built with the mark set, so that whoever finds it after a kill makes its name durable.
  */
 import * as path from 'node:path';
+import { createLike, directoryAt, giveLike } from '../io/file-like.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
@@ -11,7 +12,7 @@ import { Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sideca
 import { encodeState, type Phase, type State, unknownMark } from '../store/state.ts';
 import { StoreFile } from '../store/store-file.ts';
 import { figureIn } from './hold.ts';
-import { giveLikeImage, storePermissions } from './store-path.ts';
+import { directoryLikeImage, likeImage, remarkOwner } from './like-image.ts';
 import type { Volume } from './volume.ts';
 
 export async function buildFirstSidecar(
@@ -27,10 +28,9 @@ export async function buildFirstSidecar(
   const finalPath = sidecarPath(volume.imagePath);
   const buildPath = `${finalPath}.${host.randomBytes(8).toString('hex')}.tmp`;
   const originStat = await volume.origin.stat();
-  const permissions = storePermissions(originStat);
-  // Who may read the image may look for its snapshots.
-  const directoryPermissions = permissions | ((permissions & 0o444) >> 2);
-  await files.makeDirectory(buildPath, directoryPermissions);
+  const like = likeImage(originStat);
+  // Its maker's alone until it is whole.
+  await files.makeDirectory(buildPath, 0o700);
   const state: State = {
     sidecarUuid: catalog.sidecarUuid,
     bootId: await host.bootId(),
@@ -47,24 +47,24 @@ export async function buildFirstSidecar(
   let sidecar: Sidecar | undefined;
   let storePath: string | undefined;
   try {
-    const stateFile = await files.open(path.join(buildPath, STATE_FILE), 'create', permissions);
+    const stateFile = await createLike(files, path.join(buildPath, STATE_FILE), like);
     sidecar = new Sidecar(host, buildPath, stateFile);
     const { signal } = volume.context;
     await acquire(host, stateFile, 'exclusive', { deadlineMs: 0, signal });
     await stateFile.write(encodeState(state), 0);
     await stateFile.syncAll();
     const makePath = path.resolve(buildPath, record.storePath);
-    const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), permissions);
+    const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), like);
     // Only now it is ours, and ours to take back.
     storePath = makePath;
-    await store.close();
+    try {
+      await remarkOwner(volume.context, originStat, store);
+    } finally {
+      await store.close();
+    }
     await files.syncDirectory(path.dirname(storePath));
     await sidecar.replaceCatalog(catalog);
-    const made = await files.list(buildPath);
-    for (const newPath of new Set([...made.map((name) => path.join(buildPath, name)), storePath])) {
-      await giveLikeImage(volume.context, originStat, newPath, permissions);
-    }
-    await giveLikeImage(volume.context, originStat, buildPath, directoryPermissions);
+    await giveLike(directoryAt(files, buildPath), directoryLikeImage(originStat));
     await files.syncDirectory(buildPath);
     await files.rename(buildPath, finalPath);
   } catch (error) {

@@ -10,6 +10,7 @@ import { assess, repairStore } from '../store/proof.ts';
 import { ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
+import { closeReceiver } from './like-image.ts';
 import { clusterDamaged } from './snapshot-reader.ts';
 
 /** Clusters' bytes for one commit, as for a batch of writes. */
@@ -69,6 +70,7 @@ export class HandOver {
   async #repairedTarget(hold: Hold): Promise<AppendTarget> {
     if (this.#target !== undefined && this.#stamp === hold.sealedStamp) return this.#target;
     const store = await hold.stores.open(hold.catalog, this.#receiver);
+    await closeReceiver(hold, store);
     const assessment = await assess(store, hold.suspicion(this.#receiver));
     const batch = await this.#begin(hold, [], assessment.newestBatch);
     const flushRecord = await repairStore(store, assessment, batch);

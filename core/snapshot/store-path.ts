@@ -1,12 +1,8 @@
-/**
- * Where a snapshot's store goes (into the sidecar, or where `--store` says, as long as that can harm nothing), and
- * whose it is: what is made beside an image belongs to whom the image belongs to.
- */
+/** Where a snapshot's store goes: into the sidecar, or where `--store` says, as long as that can harm nothing. */
 import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
-import type { FileStat, FileSystem } from '../io/file-system.ts';
+import type { FileSystem } from '../io/file-system.ts';
 import { SIDECAR_SUFFIX, sidecarPath } from '../store/sidecar.ts';
-import type { Context } from './context.ts';
 import { checkCoherent } from './origin.ts';
 import type { Volume } from './volume.ts';
 
@@ -75,31 +71,4 @@ export async function prepareStorePath(files: FileSystem, storePath: string): Pr
     path: storePath,
     hint: 'name another file',
   });
-}
-
-/** The image's mode, and read and write for the owner, who could not go on without. */
-export function storePermissions(originStat: FileStat): number {
-  return (originStat.mode & 0o777) | 0o600;
-}
-
-/** Gives a new file the permissions whatever the umask took, and the image's owner where that is permitted. */
-export async function giveLikeImage(
-  context: Context,
-  originStat: FileStat,
-  newPath: string,
-  permissions: number,
-): Promise<void> {
-  const { files } = context.host;
-  const { userId, groupId } = originStat;
-  const stat = await files.stat(newPath);
-  if (stat === undefined) return;
-  try {
-    if (stat.userId !== userId || stat.groupId !== groupId)
-      await files.setOwner(newPath, { userId, groupId });
-  } catch (error) {
-    // Only root may give files away; they work as they are.
-    if (!(error instanceof SnapError)) throw error;
-    context.warn({ message: `${newPath}: could not be given to the image's owner` });
-  }
-  if (stat.mode !== permissions) await files.setPermissions(newPath, permissions);
 }

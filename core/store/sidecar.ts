@@ -11,7 +11,8 @@
 import * as path from 'node:path';
 import { roundUp } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
-import { type FileLike, replaceFile } from '../io/atomic-replace.ts';
+import { replaceFile } from '../io/atomic-replace.ts';
+import { createLike, type FileLike } from '../io/file-like.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import type { Host } from '../io/host.ts';
 import { type Catalog, MAX_CATALOG_BYTES, type SnapshotRecord } from './catalog.ts';
@@ -174,17 +175,13 @@ export class Sidecar {
       const stat = await files.linkStat(this.#reservePath);
       if (stat?.kind === 'file' && stat.sizeBytes >= wantedBytes) return;
       if (stat !== undefined) await files.remove(this.#reservePath);
-      const file = await files.open(this.#reservePath, 'create', like.mode);
+      // On the account of whom it is to serve.
+      const file = await createLike(files, this.#reservePath, like);
       try {
         // Random, so that no file system compresses it away; twice what is needed now, so that it is not remade often.
         await file.write(this.#host.randomBytes(2 * wantedBytes), 0);
       } finally {
         await file.close();
-      }
-      // On the account of whom it is to serve.
-      const { userId, groupId } = like;
-      if (userId !== undefined && groupId !== undefined) {
-        await files.setOwner(this.#reservePath, { userId, groupId });
       }
     } catch (error) {
       if (!(error instanceof SnapError)) throw error;

@@ -8,6 +8,7 @@
  * next one follows from the file's end, since a count in a header could be older than the data.
  */
 import { SnapError } from '../base/errors.ts';
+import { closeLike, createLike, type FileLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import { EntryCodec } from './entry.ts';
 import {
@@ -40,9 +41,9 @@ export class StoreFile {
     files: FileSystem,
     path: string,
     identity: StoreIdentity,
-    permissions: number,
+    like: FileLike,
   ): Promise<StoreFile> {
-    const file = await files.open(path, 'create', permissions);
+    const file = await createLike(files, path, like);
     try {
       const store = new StoreFile(file, identity);
       await file.write(encodeStoreHeader(identity), STORE_HEADER.offsetBytes);
@@ -179,6 +180,11 @@ export class StoreFile {
 
   stat(): Promise<FileStat> {
     return this.#file.stat();
+  }
+
+  /** Takes away what `like` does not allow any more. @throws `io` where that is not permitted */
+  async closeLike(like: FileLike): Promise<void> {
+    await closeLike(this.#file, like);
   }
 
   close(): Promise<void> {

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import type { ByteSink } from '../io/byte-stream.ts';
+import { type FileLike, giveLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
 import { STORE_HEADER } from '../store/layout.ts';
@@ -36,8 +37,8 @@ export interface FileSinkOptions {
   /** Written over or into never: the data comes from there. */
   readonly imagePath: string;
   readonly sidecarPath: string;
-  /** Permission bits of a regular file. */
-  readonly mode: number;
+  /** Whose group, and which permissions, a regular file gets: its owner is who made it. */
+  readonly like: FileLike;
   readonly randomBytes: (lengthBytes: number) => Buffer;
   /** Ends waiting for the reader of a FIFO. */
   readonly signal: AbortSignal;
@@ -111,6 +112,7 @@ async function openReplacement(
   const directory = dirname(place);
   const random = options.randomBytes(6).toString('hex');
   const temporary = join(directory, `.${basename(place).slice(0, NAME_BEGINNING)}.${random}.tmp`);
+  // Its maker's alone until it is complete.
   const file = await files.open(temporary, 'create', 0o600);
   let [opened, exists, sizeBytes] = [true, true, 0];
   const close = async () => {
@@ -128,7 +130,7 @@ async function openReplacement(
     async finish() {
       // A hole at the end is made by the size alone.
       await file.truncate(sizeBytes);
-      await files.setPermissions(temporary, options.mode);
+      await giveLike(file, options.like);
       await file.syncAll();
       await close();
       await files.rename(temporary, place);

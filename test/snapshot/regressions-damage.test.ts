@@ -213,7 +213,7 @@ test('a result is never written over a store, wherever that stands', async () =>
     path: '/spare/a.cow',
     imagePath: IMAGE,
     sidecarPath: SIDECAR,
-    mode: 0o600,
+    like: { mode: 0o600 },
     randomBytes: (lengthBytes) => host.randomBytes(lengthBytes),
     signal: context.signal,
   });

@@ -38,7 +38,7 @@ async function setUp(t: TestContext) {
       path,
       imagePath: at('disk.img'),
       sidecarPath: at('disk.img.snap'),
-      mode: 0o640,
+      like: { mode: 0o640 },
       randomBytes,
       signal: new AbortController().signal,
       ...changes,
