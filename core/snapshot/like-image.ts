@@ -35,7 +35,7 @@ export async function closeSidecar(hold: Hold): Promise<void> {
     await closeLike(sidecar.stateFile, likeImage(originStat));
     await closeLike(directoryAt(context.host.files, sidecar.directory), directoryLikeImage(originStat));
   } catch (error) {
-    if (!(error instanceof SnapError)) throw error;
+    if (!isNotOurs(error)) throw error;
     context.warn({
       message: `${sidecar.directory}: is open to more users than ${hold.image} is`,
       hint: 'its owner can change that with chmod',
@@ -53,11 +53,16 @@ export async function closeReceiver(hold: Hold, store: StoreFile): Promise<void>
   try {
     await store.closeLike(likeImage(hold.originStat));
   } catch (error) {
-    if (!(error instanceof SnapError)) throw error;
+    if (!isNotOurs(error)) throw error;
     throw new SnapError('refused', `${store.path}: is open to more users than ${hold.image} is now`, {
       path: store.path,
       hint: "have the file's owner, or root, change that with chmod, or run this command",
       cause: error,
     });
   }
+}
+
+/** Only a file's owner, and root, may change who else may read it. */
+function isNotOurs(error: unknown): boolean {
+  return error instanceof SnapError && error.errno === 'EPERM';
 }

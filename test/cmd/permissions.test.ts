@@ -1,6 +1,7 @@
 /**
  * Whoever may not read an image must not read it from its snapshots: not from a store, not from a file that was just
- * made, not for the moment before it has its owner. Real processes, since modes, umasks and owners are only true there.
+ * made, not for the moment before it has its owner. Real processes, since modes, umasks and owners are only true there;
+ * `test/snapshot/permissions.test.ts` has many more modes, in memory.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -84,14 +85,11 @@ async function everyMoment(place: Workplace, user: User, umask: number): Promise
     IMGSNAP_MOMENTS_INTO: log,
   };
   const steps: readonly [CommandName, readonly string[]][] = [
-    ['snap-create', ['-q', 'disk.img@one']],
+    ['snap-create', ['-q', 'disk.img@one', '--store', 'elsewhere/one.cow']],
+    ['snap-create', ['-q', 'disk.img@two']],
     ['snap-write', ['-q', 'disk.img']],
-    ['snap-create', ['-q', 'disk.img@two', '--store', 'elsewhere']],
-    ['snap-write', ['-q', 'disk.img', '--offset', '64K']],
-    ['snap-create', ['-q', 'disk.img@three']],
     ['snap-gc', ['-q', 'disk.img@two']],
     ['snap-read', ['-q', 'disk.img@one', '-o', 'out']],
-    ['snap-create', ['-q', 'disk.img@four', '--store', 'elsewhere/four.cow']],
   ];
   for (const [name, args] of steps) {
     const words = wordsAs(user, umask, wordsOf(name, args));
@@ -131,17 +129,10 @@ function present(place: Workplace, names: readonly string[]): Map<string, string
 }
 
 const CASES: readonly [user: User, mode: number, umask: number, files: number, output: number][] = [
-  [ROOT, 0o600, 0, 0o600, 0o600],
   [ROOT, 0o640, 0, 0o640, 0o640],
-  [ROOT, 0o660, 0o077, 0o660, 0o660],
-  [ROOT, 0o644, 0o027, 0o644, 0o644],
-  [ROOT, 0o400, 0, 0o600, 0o400],
-  [ROOT, 0o000, 0, 0o600, 0o000],
-  [ALICE, 0o640, 0, 0o640, 0o640],
-  [ALICE, 0o664, 0o077, 0o664, 0o664],
+  [ROOT, 0o4400, 0o077, 0o600, 0o400],
+  [ALICE, 0o664, 0o027, 0o664, 0o664],
   [BOB, 0o660, 0, 0o660, 0o660],
-  [BOB, 0o664, 0o027, 0o664, 0o664],
-  [CAROL, 0o606, 0, 0o600, 0o600],
   [CAROL, 0o646, 0, 0o644, 0o644],
 ];
 
@@ -152,12 +143,12 @@ test('no file is ever more open than the image, whatever the umask, and each end
     const name = `${user.uid}-${mode.toString(8)}`;
     const place = openPlace(work, name, mode);
     const moments = await everyMoment(place, user, umask);
-    assert.ok(moments.length > 10, `${moments.length} moments`);
+    assert.ok(moments.length > 20, `${moments.length} moments`);
     assert.deepEqual(moments.filter((moment) => isTooOpen(moment, mode, user)).map(describe), [], name);
     const owned = user === ROOT ? IMAGES : { uid: user.uid, gid: user === CAROL ? CAROL.gid : IMAGES.gid };
     const made = [
       ...readdirSync(place.path('disk.img.snap')).map((each) => `disk.img.snap/${each}`),
-      'elsewhere/four.cow',
+      'elsewhere/one.cow',
     ];
     const expected = (bits: number, uid: number) => `${bits.toString(8)} ${uid}:${owned.gid}`;
     for (const [path, is] of present(place, made)) assert.equal(is, expected(files, owned.uid), path);
