@@ -41,7 +41,7 @@ export async function garbageInSidecar(hold: Hold): Promise<string[]> {
 }
 
 async function isStoreOfSidecar(files: FileSystem, filePath: string, sidecarUuid: string): Promise<boolean> {
-  const file = await files.open(filePath, 'read');
+  const file = await files.openItself(filePath, 'read');
   try {
     return (await readStoreIdentity(file)).sidecarUuid === sidecarUuid;
   } catch (error) {

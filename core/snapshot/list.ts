@@ -6,7 +6,7 @@ import { acquire, release } from '../io/turnstile.ts';
 import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import { findSidecar, SIDECAR_SUFFIX, Sidecar, STORE_SUFFIX, storeIdentity } from '../store/sidecar.ts';
-import { StoreFile } from '../store/store-file.ts';
+import { lookAtStore, StoreFile } from '../store/store-file.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
 import { changedOutside, MODIFIED_REASON, SHRUNK_REASON, trustNow } from './outside-change.ts';
@@ -107,8 +107,8 @@ function described(
 async function clustersCopied(hold: Hold, record: SnapshotRecord): Promise<number> {
   try {
     const { files } = hold.context.host;
-    const storePath = hold.sidecar.storePath(record);
-    const store = await StoreFile.open(files, storePath, 'read', storeIdentity(hold.catalog, record));
+    const place = hold.sidecar.storePlace(record);
+    const store = await StoreFile.open(files, place, 'read', storeIdentity(hold.catalog, record));
     try {
       return (await store.readRecords())[0]?.made.count ?? record.sealed?.count ?? 0;
     } finally {
@@ -164,14 +164,14 @@ async function listOrphan(context: Context, image: string): Promise<ListedImage>
     const catalog = await sidecar.readCatalog();
     const snapshots: ListedSnapshot[] = [];
     for (const record of catalog.snapshots.filter(({ hidden }) => !hidden)) {
-      const storePath = sidecar.storePath(record);
+      const place = sidecar.storePlace(record);
       snapshots.push({
         ...described(catalog, record),
         state: 'orphan',
         reason: 'the image is not there',
         clustersCopied: record.sealed?.count ?? 0,
-        storeBytes: (await host.files.stat(storePath))?.allocatedBytes ?? 0,
-        files: [storePath],
+        storeBytes: (await lookAtStore(host.files, place))?.allocatedBytes ?? 0,
+        files: [place.path],
       });
     }
     release(sidecar.stateFile);

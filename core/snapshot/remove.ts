@@ -149,7 +149,7 @@ async function isStoreOf(hold: Hold, record: SnapshotRecord): Promise<boolean> {
     const identity = storeIdentity(hold.catalog, record);
     const store = await StoreFile.open(
       hold.context.host.files,
-      hold.sidecar.storePath(record),
+      hold.sidecar.storePlace(record),
       'read',
       identity,
     );

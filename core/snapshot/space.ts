@@ -4,13 +4,14 @@ import { hasCode } from '../base/errors.ts';
 import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
+import { lookAtStore } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 4096;
 
 /** What a snapshot's store takes on the disk, as `du` counts; 0 where it is missing. */
 export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
-  const stat = await hold.context.host.files.stat(hold.sidecar.storePath(record));
+  const stat = await lookAtStore(hold.context.host.files, hold.sidecar.storePlace(record));
   return stat?.allocatedBytes ?? 0;
 }
 

@@ -45,8 +45,8 @@ export class StoreSet {
       this.#open.delete(uuid);
       await store.close();
     }
-    const path = this.#sidecar.storePath(record);
-    const store = await StoreFile.open(this.#files, path, this.#mode, storeIdentity(catalog, record));
+    const place = this.#sidecar.storePlace(record);
+    const store = await StoreFile.open(this.#files, place, this.#mode, storeIdentity(catalog, record));
     this.#open.set(record.uuid, store);
     return store;
   }

@@ -17,6 +17,7 @@ const FORMAT_NAME = 'imgsnap catalog';
 const NO_CHECK = 'xxh64:0000000000000000';
 const CHECK_PATTERN = /"check": "(xxh64:[0-9a-f]{16})"\n\}\n$/;
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}$/;
+const INSIDE_STORE_PATTERN = /^[^/\0]+\.cow$/;
 const DIGEST_PATTERN = /^xxh64:[0-9a-f]{16}$/;
 
 function figureJson(figure: Figure): object {
@@ -138,10 +139,9 @@ function parseEnding(members: Members): Ending {
   };
 }
 
-/** A name in the sidecar or an absolute path; nothing that climbs, nothing with a NUL. */
+/** An absolute path, or the name of a store in the sidecar: no other file of it, nothing that climbs, no NUL. */
 function isStorePath(text: string): boolean {
-  if (text === '' || text.includes('\0')) return false;
-  return text.startsWith('/') || (!text.includes('/') && text !== '.' && text !== '..');
+  return text.startsWith('/') ? !text.includes('\0') : INSIDE_STORE_PATTERN.test(text);
 }
 
 function parseRecord(value: unknown, where: string): SnapshotRecord {
@@ -221,8 +221,9 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
   let json: unknown;
   try {
     json = JSON.parse(text);
-  } catch (error) {
-    throw damaged(path, 'the catalog is torn or overwritten', error);
+  } catch {
+    // What the parser says quotes the file, which may be anything.
+    throw damaged(path, 'the catalog is torn or overwritten');
   }
   try {
     const members = new Members(json, 'catalog');

@@ -19,6 +19,7 @@ import { type Catalog, MAX_CATALOG_BYTES, type SnapshotRecord } from './catalog.
 import { decodeCatalog, encodeCatalog } from './catalog-codec.ts';
 import { PAGE_BYTES, STATE } from './layout.ts';
 import { decodeState, encodeState, type State } from './state.ts';
+import type { StorePlace } from './store-file.ts';
 import type { StoreIdentity } from './store-header.ts';
 
 export const SIDECAR_SUFFIX = '.snap';
@@ -70,11 +71,14 @@ export async function findSidecar(files: FileSystem, imagePath: string): Promise
   });
 }
 
-/** Opening a named pipe would wait for ever. @throws `damage` */
+/** A link is not what was put there by us: it could lead to anything. @throws `damage` */
 async function checkRegular(files: FileSystem, filePath: string): Promise<void> {
-  const stat = await files.stat(filePath);
+  const stat = await files.linkStat(filePath);
   if (stat === undefined || stat.kind === 'file') return;
-  throw new SnapError('damage', `${filePath}: is no regular file`, { path: filePath });
+  throw new SnapError('damage', `${filePath}: is no regular file`, {
+    path: filePath,
+    hint: 'put the file itself there; no symbolic link in a sidecar is followed',
+  });
 }
 
 export class Sidecar {
@@ -91,7 +95,7 @@ export class Sidecar {
   static async open(host: Host, directory: string, mode: 'read' | 'update'): Promise<Sidecar> {
     const statePath = path.join(directory, STATE_FILE);
     await checkRegular(host.files, statePath);
-    const stateFile = await host.files.open(statePath, mode);
+    const stateFile = await host.files.openItself(statePath, mode);
     return new Sidecar(host, directory, stateFile);
   }
 
@@ -125,7 +129,7 @@ export class Sidecar {
   /** @throws `damage`, `newer-version` */
   async readCatalog(): Promise<Catalog> {
     await checkRegular(this.#host.files, this.catalogPath);
-    const file = await this.#host.files.open(this.catalogPath, 'read');
+    const file = await this.#host.files.openItself(this.catalogPath, 'read');
     try {
       const { sizeBytes } = await file.stat();
       // One byte more than ours ever have is enough to be refused.
@@ -191,7 +195,7 @@ export class Sidecar {
   /** fsync of the catalog, of the sidecar's directory and of its parent: whatever was committed is durable. */
   async syncNames(): Promise<void> {
     const { files } = this.#host;
-    const file = await files.open(this.catalogPath, 'read');
+    const file = await files.openItself(this.catalogPath, 'read');
     try {
       await file.syncAll();
     } finally {
@@ -203,6 +207,11 @@ export class Sidecar {
 
   storePath(record: SnapshotRecord): string {
     return path.resolve(this.directory, record.storePath);
+  }
+
+  /** Only what the catalog says is elsewhere may be somewhere else again. */
+  storePlace(record: SnapshotRecord): StorePlace {
+    return { path: this.storePath(record), followed: path.isAbsolute(record.storePath) };
   }
 
   close(): Promise<void> {

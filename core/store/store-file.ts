@@ -21,6 +21,12 @@ import {
 import { ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
 import { decodeStoreHeader, encodeStoreHeader, type StoreIdentity } from './store-header.ts';
 
+export interface StorePlace {
+  readonly path: string;
+  /** Whether a symbolic link there is followed. */
+  readonly followed: boolean;
+}
+
 export class StoreFile {
   readonly path: string;
   readonly identity: StoreIdentity;
@@ -64,11 +70,12 @@ export class StoreFile {
    */
   static async open(
     files: FileSystem,
-    path: string,
+    place: StorePlace,
     mode: 'read' | 'update',
     expected: StoreIdentity,
   ): Promise<StoreFile> {
-    const stat = await files.stat(path);
+    const { path, followed } = place;
+    const stat = await lookAtStore(files, place);
     if (stat === undefined) {
       throw new SnapError('not-found', `${path}: the store is missing`, {
         path,
@@ -77,7 +84,7 @@ export class StoreFile {
     }
     if (stat.kind !== 'file')
       throw new SnapError('damage', `${path}: the store is no regular file`, { path });
-    const file = await files.open(path, mode);
+    const file = await (followed ? files.open(path, mode) : files.openItself(path, mode));
     try {
       const identity = await readStoreIdentity(file);
       const same =
@@ -190,6 +197,13 @@ export class StoreFile {
   close(): Promise<void> {
     return this.#file.close();
   }
+}
+
+export function lookAtStore(
+  files: FileSystem,
+  { path, followed }: StorePlace,
+): Promise<FileStat | undefined> {
+  return followed ? files.stat(path) : files.linkStat(path);
 }
 
 /** Whose store a file is, by its header. @throws as `decodeStoreHeader` */

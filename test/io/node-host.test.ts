@@ -31,6 +31,8 @@ test('a fifo is seen as one, and a directory read fails with its errno', async (
   try {
     await promisify(execFile)('mkfifo', [join(scratch.path, 'fifo')]);
     assert.equal((await files.stat(join(scratch.path, 'fifo')))?.kind, 'fifo');
+    // Opened as itself, it does not wait for somebody at its other end.
+    await (await files.openItself(join(scratch.path, 'fifo'), 'read')).close();
     await assert.rejects(files.open(scratch.path, 'update'), { code: 'io', errno: 'EISDIR' });
     const directory = await files.open(scratch.path, 'read');
     await assert.rejects(directory.read(Buffer.alloc(1), 0), { code: 'io', errno: 'EISDIR' });
