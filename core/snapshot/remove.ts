@@ -4,6 +4,7 @@
  * would not save its reader (fssnap keeps a deleted snapshot until its last close the same way).
  */
 import { hasCode, SnapError } from '../base/errors.ts';
+import type { FileSystem } from '../io/file-system.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
 import { RepairNeeded } from '../store/append.ts';
 import {
@@ -14,8 +15,8 @@ import {
   type SnapshotRecord,
   withRecord,
 } from '../store/catalog.ts';
-import { storeIdentity } from '../store/sidecar.ts';
-import { StoreFile } from '../store/store-file.ts';
+import { readStoreIdentity } from '../store/store-file.ts';
+import type { StoreIdentity } from '../store/store-header.ts';
 import { HandOver } from './hand-over.ts';
 import type { CommitOptions, Hold } from './hold.ts';
 import { giveUp } from './recover.ts';
@@ -125,38 +126,42 @@ async function takeOut(
   return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
 }
 
-/** Removes the store's file where it is provably ours (invariant 9); returns what it took on the disk. */
+/** Removes the store's file where it is ours (invariant 9); returns what it took on the disk. */
 async function removeStore(hold: Hold, record: SnapshotRecord): Promise<number> {
   const { files } = hold.context.host;
-  const storePath = hold.sidecar.storePath(record);
+  const { path } = hold.sidecar.storePlace(record);
   await hold.stores.forget(record.uuid);
-  const stat = await files.linkStat(storePath);
+  const stat = await files.linkStat(path);
   if (stat === undefined) return 0;
-  const inside = !record.storePath.startsWith('/');
-  if (stat.kind !== 'file' || !(inside || (await isStoreOf(hold, record)))) {
+  if (stat.kind !== 'file' || !(await isOurs(hold, record))) {
     hold.context.warn({
-      message: `${storePath}: left alone, since it is not this snapshot's store any more`,
+      message: `${path}: left alone, since it is not this snapshot's store any more`,
       hint: 'remove it by hand if it is of no use',
     });
     return 0;
   }
-  await files.remove(storePath);
+  await files.remove(path);
   return stat.allocatedBytes;
 }
 
-async function isStoreOf(hold: Hold, record: SnapshotRecord): Promise<boolean> {
+/** By its header; where that is destroyed, by standing where only ours stand, under the name that the catalog gave it. */
+async function isOurs(hold: Hold, record: SnapshotRecord): Promise<boolean> {
+  const { path, followed } = hold.sidecar.storePlace(record);
   try {
-    const identity = storeIdentity(hold.catalog, record);
-    const store = await StoreFile.open(
-      hold.context.host.files,
-      hold.sidecar.storePlace(record),
-      'read',
-      identity,
-    );
-    await store.close();
-    return true;
+    const { sidecarUuid, storeUuid } = await readIdentity(hold.context.host.files, path);
+    return sidecarUuid === hold.catalog.sidecarUuid && storeUuid === record.uuid;
   } catch (error) {
-    if (hasCode(error, 'damage', 'newer-version', 'not-found')) return false;
-    throw error;
+    if (!hasCode(error, 'damage', 'newer-version', 'io')) throw error;
+    // What the disk has lost is destroyed; what is only kept from us may be anybody's.
+    return !followed && (error.code === 'damage' || error.errno === 'EIO');
+  }
+}
+
+async function readIdentity(files: FileSystem, path: string): Promise<StoreIdentity> {
+  const file = await files.openItself(path, 'read');
+  try {
+    return await readStoreIdentity(file);
+  } finally {
+    await file.close();
   }
 }
