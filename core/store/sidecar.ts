@@ -107,10 +107,19 @@ export class Sidecar {
     return path.join(this.directory, RESERVE_FILE);
   }
 
+  /** Undefined where it is unreadable: repair will make it anew. @throws `damage` where that could be another's file */
   async readState(): Promise<State | undefined> {
     const bytes = Buffer.alloc(STATE.sizeBytes);
     const got = await this.stateFile.read(bytes, 0);
-    return decodeState(bytes.subarray(0, got), this.stateFile.path);
+    const state = decodeState(bytes.subarray(0, got), this.stateFile.path);
+    if (state === undefined && (await this.stateFile.stat()).linkCount > 1) {
+      const { path: statePath } = this.stateFile;
+      throw new SnapError('damage', `${statePath}: is no state, and the file has other names`, {
+        path: statePath,
+        hint: 'put the right file back; what this one is for is not known',
+      });
+    }
+    return state;
   }
 
   async writeState(state: State): Promise<void> {

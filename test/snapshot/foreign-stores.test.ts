@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SnapError } from '../../core/base/errors.ts';
+import { hasCode, SnapError } from '../../core/base/errors.ts';
 import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
@@ -121,6 +121,24 @@ test('a second name of a file in the sidecar may go, the file stays as it is', a
       if (!(error instanceof SnapError)) throw error;
     });
     assert.ok((await contentOf(host, '/precious')).equals(bytes), what);
+  }
+});
+
+test('a second name of a file in place of state is not made a state', async () => {
+  const bytes = noise(4, 3 * CLUSTER_BYTES);
+  await loadXxh64();
+  const whole = await history();
+  for (const [what, operation] of Object.entries(OPERATIONS)) {
+    const host = copyMachine(whole, SEED);
+    await host.files.remove(`${SIDECAR}/state`);
+    host.files.makeLink('/precious', `${SIDECAR}/state`);
+    const path = `${SIDECAR}/state`;
+    await operation(testContext(host)).catch((error: unknown) => {
+      assert.ok(hasCode(error, 'damage') && error.path === path, `${what}: ${error}`);
+    });
+    assert.ok((await contentOf(host, IMAGE)).equals(await contentOf(whole, IMAGE)), what);
+    assert.ok((await contentOf(host, '/precious')).equals(bytes), what);
+    assert.equal((await host.files.linkStat(path))?.kind, 'file');
   }
 });
 

@@ -5,14 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SnapError } from '../../core/base/errors.ts';
+import { inspect } from 'node:util';
+import { hasCode, SnapError } from '../../core/base/errors.ts';
 import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import type { Context } from '../../core/snapshot/context.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
-import { copyMachine } from '../damage/copy-machine.ts';
+import { copyMachine, setContent } from '../damage/copy-machine.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
 import { create, IMAGE, makeImage, noise, read, write } from '../support/image.ts';
@@ -71,6 +72,17 @@ async function ends(operation: Promise<unknown>): Promise<void> {
     if (!(error instanceof SnapError)) throw error;
   });
 }
+
+test('a catalog that is none is not quoted, with its stack neither', async () => {
+  await loadXxh64();
+  for (const text of [SECRET, Buffer.from('{"format": "s3cret"}'), Buffer.from('["s3cret"]')]) {
+    const host = await history();
+    await setContent(host, `${SIDECAR}/catalog.json`, text);
+    const error: unknown = await listImage(testContext(host), IMAGE).catch((thrown: unknown) => thrown);
+    assert.ok(hasCode(error, 'damage'));
+    assert.ok(!inspect(error).includes('s3cret'), inspect(error));
+  }
+});
 
 const NAMES = ['state', 'catalog.json', 'reserve', 'one-', 'two-'];
 
