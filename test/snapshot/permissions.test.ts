@@ -140,8 +140,18 @@ test('an image opened since: what was closed stays so', async () => {
 
 test('an image given away since: root gives the store away before it is handed anything', async () => {
   const dave = { userId: 5004, groupId: 6004 };
-  const { host, context } = await changedBetween(ROOT, 0o640, (it) => it.files.setOwner(IMAGE, dave));
+  const { host, context } = await changedBetween(ROOT, 0o664, async (it) => {
+    await it.files.setOwner(IMAGE, dave);
+    await it.files.setPermissions(IMAGE, 0o640);
+  });
+  const one = await storeOf(host, 'one');
+  host.files.onOperation = async ({ kind }) => {
+    if (kind === 'linkStat') return;
+    const stat = await host.files.linkStat(one);
+    assert.ok(stat?.groupId !== dave.groupId || stat.mode === 0o640, 'closed before it is given away');
+  };
   await remove(context, 'two');
+  host.files.onOperation = undefined;
   for (const name of ['one', 'state', 'catalog']) {
     const found = (await host.files.list(SIDECAR)).find((each) => each.startsWith(name));
     assert.equal(await ownership(host, `${SIDECAR}/${found}`), '640 5004:6004', name);
