@@ -5,6 +5,8 @@ import { create, IMAGE, makeImage, noise, rawImage, read, write } from '../suppo
 import { contentOf } from './copy-machine.ts';
 
 export const SIDECAR = `${IMAGE}.snap`;
+/** Files of somebody else. */
+export const OTHERS = ['/precious', '/other.img.snap/state'] as const;
 export const CLUSTER_BYTES = 4096;
 export const NAMES = ['a', 'b', 'c'] as const;
 /** Ten clusters and a short one. */
@@ -15,7 +17,8 @@ export type Copies = ReadonlyMap<string, Buffer>;
 
 /** A digest would hide wrong bytes from the sweep, and a state that counts would hide what repair makes of them. */
 export const KINDS = ['with digests', 'without digests', 'left open, another boot'] as const;
-export type Kind = (typeof KINDS)[number];
+/** Not swept bit by bit: the state of a command that was killed in the middle of a batch. */
+export type Kind = (typeof KINDS)[number] | 'killed in a batch';
 
 export interface Scene {
   readonly kind: Kind;
@@ -38,6 +41,26 @@ async function copiesOf(host: MemoryHost): Promise<Copies> {
   return copies;
 }
 
+/** What a value in a sidecar may point to, and nobody may touch. */
+async function makeOthers(host: MemoryHost): Promise<void> {
+  await host.files.makeDirectory('/other.img.snap', 0o755);
+  for (const path of OTHERS) {
+    const file = await host.files.open(path, 'create');
+    await file.write(Buffer.from(`precious ${path} `.repeat(300)), 0);
+    await file.close();
+  }
+}
+
+/** Ends as SIGKILL does, when the copies of a batch are written and not flushed. */
+async function killedWrite(host: MemoryHost, seed: number): Promise<void> {
+  const session = host.session(({ kind, path }) => {
+    if (kind === 'syncData' && path.endsWith('.cow')) session.kill();
+  });
+  await write(testContext(session), 7 * CLUSTER_BYTES, noise(seed + 18, 2 * CLUSTER_BYTES)).catch(
+    () => undefined,
+  );
+}
+
 /** With digests, every snapshot is read once, so that they are recorded. */
 export async function makeScene(seed: number, kind: Kind): Promise<Scene> {
   const host = new MemoryHost(seed);
@@ -46,6 +69,7 @@ export async function makeScene(seed: number, kind: Kind): Promise<Scene> {
   const content = noise(seed, IMAGE_BYTES);
   content.fill(0, 3 * CLUSTER_BYTES, 5 * CLUSTER_BYTES);
   await makeImage(host, content);
+  await makeOthers(host);
   const frozen = new Map<string, Buffer>();
   const history: Copies[] = [];
   const put = async (cluster: number, count: number, from: number) => {
@@ -74,5 +98,6 @@ export async function makeScene(seed: number, kind: Kind): Promise<Scene> {
   await take('c');
   await put(2, 1, 16);
   await put(3, 3, 17);
+  if (kind === 'killed in a batch') await killedWrite(host, seed);
   return { kind, host, frozen, paths: await pathsOf(host), history };
 }

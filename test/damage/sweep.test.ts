@@ -1,139 +1,15 @@
 /** Every file of a sidecar spoilt in every small way: no wrong byte is ever passed off as right, and nothing else breaks. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ErrorCode, SnapError } from '../../core/base/errors.ts';
-import { listImage } from '../../core/snapshot/list.ts';
-import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { ENTRY, FLUSH_RECORD, regions, STATE, STORE_HEADER } from '../../core/store/layout.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
-import { type TestContext, testContext } from '../support/context.ts';
-import { IMAGE, noise, rawImage, read, write } from '../support/image.ts';
-import { contentOf, copyMachine, setContent } from './copy-machine.ts';
+import { noise } from '../support/image.ts';
+import { contentOf, setContent } from './copy-machine.ts';
+import { ALL_BITS, checkUnspoilt, type Mutation, SEED, sweep } from './examination.ts';
 import { CLUSTER_BYTES, IMAGE_BYTES, KINDS, makeScene, NAMES, type Scene } from './scene.ts';
 
-const SEED = 5;
 const FOREIGN_SEED = 6;
-/** Every bit takes minutes; some of them, each time another one of the eight, take seconds. */
-const ALL_BITS = process.env.IMGSNAP_ALL_BITS === '1';
-/** What damage is not. */
-const FOREIGN_CODES: readonly ErrorCode[] = [
-  'usage',
-  'busy',
-  'interrupted',
-  'pipe-closed',
-  'no-space',
-  'exists',
-];
-const MOST_OPERATIONS = 5000;
-/** More would be noise. */
-const MOST_SHOWN = 12;
 const HUGE_BYTES = 2 ** 40;
-const WRITE_AT = 5 * CLUSTER_BYTES + 100;
-const WRITE_BYTES = 2 * CLUSTER_BYTES;
-
-interface Mutation {
-  readonly what: string;
-  readonly spoil: (host: MemoryHost) => Promise<void>;
-}
-
-type Outcome<T> = { readonly value: T } | { readonly error: SnapError };
-
-function machineOf(scene: Scene): MemoryHost {
-  const host = copyMachine(scene.host, SEED);
-  if (scene.kind === 'left open, another boot') host.reboot();
-  return host;
-}
-
-/** Runs one command as a process of its own that is stopped if it does not end. */
-async function run<T>(host: MemoryHost, work: (context: TestContext) => Promise<T>): Promise<Outcome<T>> {
-  let operations = 0;
-  const session = host.session(() => {
-    operations += 1;
-    if (operations > MOST_OPERATIONS) throw new Error('it does not end');
-  });
-  try {
-    const value = await work(testContext(session));
-    assert.equal(session.files.openCount, 0, 'files are left open');
-    return { value };
-  } catch (error) {
-    if (!(error instanceof SnapError)) throw error;
-    assert.ok(!FOREIGN_CODES.includes(error.code), String(error));
-    assert.equal(session.files.openCount, 0, `files are left open after ${error.message}`);
-    return { error };
-  }
-}
-
-/** The names that read right; whoever does not must fail as an error of ours. */
-async function readable(host: MemoryHost, scene: Scene, when: string): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  for (const name of NAMES) {
-    const outcome = await run(host, (context) => read(context, name));
-    if ('error' in outcome) found.set(name, outcome.error.code);
-    else {
-      const expected = scene.frozen.get(name);
-      assert.ok(expected !== undefined && outcome.value.equals(expected), `${name} reads wrong ${when}`);
-      found.set(name, 'right');
-    }
-  }
-  return found;
-}
-
-async function writeAfterwards(host: MemoryHost, scene: Scene, before: ReadonlyMap<string, string>) {
-  const image = await rawImage(host);
-  let losses = 0;
-  const outcome = await run(host, async (context) => {
-    const { failure, summary } = await write(context, WRITE_AT, noise(99, WRITE_BYTES));
-    losses = context.warnings.filter(({ loss }) => loss === true).length;
-    if (failure === undefined) return summary;
-    assert.equal(summary.bytesWritten, 0, 'it failed and wrote');
-    throw failure;
-  });
-  const expected = Buffer.from(image);
-  if ('value' in outcome) noise(99, WRITE_BYTES).copy(expected, WRITE_AT);
-  assert.ok((await rawImage(host)).equals(expected), 'the image is not as the write says');
-  const after = await readable(host, scene, 'after a write');
-  for (const [name, how] of before) {
-    const lost = how === 'right' && after.get(name) !== 'right';
-    assert.ok(
-      !lost || losses > 0,
-      `${name} could be read; after a write: ${after.get(name)}, and no warning`,
-    );
-  }
-}
-
-/** @throws what the sweep is looking for */
-async function examine(scene: Scene, mutation: Mutation): Promise<void> {
-  const host = machineOf(scene);
-  await mutation.spoil(host);
-  await run(host, (context) => listImage(context, IMAGE));
-  const verified = await run(host, (context) => verifySnapshots(context, IMAGE, []));
-  const before = await readable(host, scene, 'at once');
-  const complains = 'error' in verified || verified.value.damaged || verified.value.untrusted;
-  const failing = [...before].filter(([, how]) => how !== 'right').map((pair) => pair.join(': '));
-  assert.ok(
-    failing.length === 0 || complains,
-    `verify is content, and reading is not (${failing.join(', ')})`,
-  );
-  if ('value' in verified) {
-    for (const { name, ok } of verified.value.snapshots) {
-      assert.ok(!ok || before.get(name) === 'right', `verify says ok of ${name}: ${before.get(name)}`);
-    }
-  }
-  await writeAfterwards(host, scene, before);
-}
-
-async function sweep(scene: Scene, mutations: readonly Mutation[]): Promise<void> {
-  const failures: string[] = [];
-  for (const mutation of mutations) {
-    try {
-      await examine(scene, mutation);
-    } catch (error) {
-      failures.push(`${mutation.what}: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-  const shown = failures.slice(0, MOST_SHOWN).join('\n');
-  assert.equal(failures.length, 0, `seed ${SEED}: ${failures.length} of ${mutations.length}\n${shown}`);
-}
 
 async function change(host: MemoryHost, path: string, alter: (bytes: Buffer) => Buffer): Promise<void> {
   await setContent(host, path, alter(await contentOf(host, path)));
@@ -278,15 +154,7 @@ for (const kind of KINDS) {
   const scene = await makeScene(SEED, kind);
   const which = kind;
 
-  test(`a sidecar that nobody spoilt, ${which}: all is right`, async () => {
-    const host = machineOf(scene);
-    const verified = await verifySnapshots(testContext(host), IMAGE, []);
-    assert.deepEqual(verified.findings, []);
-    const before = await readable(host, scene, 'unspoilt');
-    assert.deepEqual([...before.values()], ['right', 'right', 'right']);
-    await writeAfterwards(host, scene, before);
-    assert.deepEqual([...(await readable(host, scene, 'unspoilt')).values()], ['right', 'right', 'right']);
-  });
+  test(`a sidecar that nobody spoilt, ${which}: all is right`, () => checkUnspoilt(scene));
 
   for (const name of NAMES) {
     test(`a bit of store ${name} flipped, ${which}`, () => sweep(scene, storeFlips(scene, name)));
