@@ -67,11 +67,9 @@ export async function readClusters(store: StoreFile, run: Run, target: Buffer): 
     const last = at + count - 1;
     const endBytes = last * size + clusterLengthBytes(store.identity, run.firstCluster + last);
     const content = target.subarray(at * size, endBytes);
-    if (slotIndex < 0) {
-      content.fill(0);
-      continue;
-    }
-    const got = await store.readSlots(content, slotIndex);
+    // A zero cluster is checked too: a flag may be damaged as anything else.
+    if (slotIndex < 0) content.fill(0);
+    const got = slotIndex < 0 ? content.length : await store.readSlots(content, slotIndex);
     for (let index = at; index <= last; index += 1) {
       const clusterIndex = run.firstCluster + index;
       const end = index * size + clusterLengthBytes(store.identity, clusterIndex);
