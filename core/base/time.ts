@@ -61,6 +61,13 @@ export function parseTime(text: string): RecordedTime {
   return `${secondsText(localMs - offsetMs)}${fraction}Z`;
 }
 
+/** Whether a text is one that `parseTime` returns. */
+export function isRecordedTime(text: string): text is RecordedTime {
+  if (!TIME_PATTERN.test(text) || !text.endsWith('Z')) return false;
+  const timeMs = wholeMs(text);
+  return isRecordable(timeMs) && secondsText(timeMs) === text.slice(0, SECONDS_LENGTH);
+}
+
 /** The whole second that `date` is in. Throws `usage` where a clock is outside the years 0001 to 9999. */
 export function formatTime(date: Date): RecordedTime {
   return parseTime(`${secondsText(date.getTime())}Z`);

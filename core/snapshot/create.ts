@@ -6,10 +6,16 @@ import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom } from '../base/uuid.ts';
-import { type Catalog, MAX_SNAPSHOT_COUNT, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import {
+  type Catalog,
+  MAX_SNAPSHOT_COUNT,
+  newestRecord,
+  type SnapshotRecord,
+  STORE_SUFFIX,
+} from '../store/catalog.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { clusterCount } from '../store/layout.ts';
-import { STORE_SUFFIX, sidecarPath, storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
+import { sidecarPath, storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
 import { closeState } from './closing.ts';
 import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';

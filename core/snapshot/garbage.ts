@@ -8,14 +8,8 @@ import * as path from 'node:path';
 import { hasCode } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { acquire, release } from '../io/turnstile.ts';
-import {
-  CATALOG_FILE,
-  RESERVE_FILE,
-  STATE_FILE,
-  STORE_SUFFIX,
-  sidecarPath,
-  UNFINISHED_SUFFIX,
-} from '../store/sidecar.ts';
+import { STORE_SUFFIX } from '../store/catalog.ts';
+import { CATALOG_FILE, RESERVE_FILE, STATE_FILE, sidecarPath, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';

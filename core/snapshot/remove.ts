@@ -15,8 +15,9 @@ import {
   type SnapshotRecord,
   withRecord,
 } from '../store/catalog.ts';
+import { storeIdentity } from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
-import type { StoreIdentity } from '../store/store-header.ts';
+import { isSameStore, type StoreIdentity } from '../store/store-header.ts';
 import { HandOver } from './hand-over.ts';
 import type { CommitOptions, Hold } from './hold.ts';
 import { giveUp } from './recover.ts';
@@ -144,12 +145,15 @@ async function removeStore(hold: Hold, record: SnapshotRecord): Promise<number> 
   return stat.allocatedBytes;
 }
 
-/** By its header; where that is destroyed, by standing where only ours stand, under the name that the catalog gave it. */
+/**
+ * By its header. Where that is destroyed, by standing where only ours stand, under the name that the catalog gave it; but
+ * a whole header of another store says that files changed places, and that one may be all that another snapshot has.
+ */
 async function isOurs(hold: Hold, record: SnapshotRecord): Promise<boolean> {
   const { path, followed } = hold.sidecar.storePlace(record);
   try {
-    const { sidecarUuid, storeUuid } = await readIdentity(hold.context.host.files, path);
-    return sidecarUuid === hold.catalog.sidecarUuid && storeUuid === record.uuid;
+    const identity = await readIdentity(hold.context.host.files, path);
+    return isSameStore(identity, storeIdentity(hold.catalog, record));
   } catch (error) {
     if (!hasCode(error, 'damage', 'newer-version', 'io')) throw error;
     // What the disk has lost is destroyed; what is only kept from us may be anybody's.

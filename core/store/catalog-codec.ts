@@ -1,5 +1,6 @@
 /** The text of `catalog.json`, and the checks that stand between a file and our belief in it. */
 import { SnapError } from '../base/errors.ts';
+import { isRecordedTime } from '../base/time.ts';
 import { isUuid } from '../base/uuid.ts';
 import { digestText, xxh64 } from '../base/xxh64.ts';
 import type { Catalog, Ending, SnapshotRecord } from './catalog.ts';
@@ -7,15 +8,17 @@ import { MAX_CATALOG_BYTES, MAX_SNAPSHOT_COUNT } from './catalog.ts';
 import type { Figure } from './figure.ts';
 import {
   FORMAT_VERSION,
+  isClusterSize,
   MAX_CLUSTER_BYTES,
   MAX_CLUSTER_COUNT,
   MAX_SEQUENCE,
-  MIN_CLUSTER_BYTES,
 } from './layout.ts';
 
 const FORMAT_NAME = 'imgsnap catalog';
 const NO_CHECK = 'xxh64:0000000000000000';
 const CHECK_PATTERN = /"check": "(xxh64:[0-9a-f]{16})"\n\}\n$/;
+/** No shorter than what the pattern matches. */
+const TAIL_LENGTH = 64;
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}$/;
 const INSIDE_STORE_PATTERN = /^[^/\0]+\.cow$/;
 const DIGEST_PATTERN = /^xxh64:[0-9a-f]{16}$/;
@@ -133,15 +136,23 @@ function parseFigure(members: Members): Figure {
 
 function parseEnding(members: Members): Ending {
   return {
-    reason: members.text('reason', () => true),
-    time: members.text('time', () => true),
+    reason: members.text('reason', isOneLine),
+    time: members.text('time', isRecordedTime),
     clusterIndex: members.has('cluster') ? members.number('cluster', MAX_CLUSTER_COUNT) : undefined,
   };
 }
 
-/** An absolute path, or the name of a store in the sidecar: no other file of it, nothing that climbs, no NUL. */
+/**
+ * An absolute path, or the name of a store in the sidecar: nothing that climbs, no NUL, and no other file of it, since
+ * with its snapshot the file is removed, which must never be `state` or the catalog.
+ */
 function isStorePath(text: string): boolean {
   return text.startsWith('/') ? !text.includes('\0') : INSIDE_STORE_PATTERN.test(text);
+}
+
+/** What may be printed to a terminal. */
+function isOneLine(text: string): boolean {
+  return !/\p{Cc}/u.test(text);
 }
 
 function parseRecord(value: unknown, where: string): SnapshotRecord {
@@ -150,7 +161,7 @@ function parseRecord(value: unknown, where: string): SnapshotRecord {
     name: members.text('name', (text) => NAME_PATTERN.test(text)),
     uuid: members.text('uuid', isUuid),
     number: members.number('number', MAX_SEQUENCE),
-    created: members.text('created', () => true),
+    created: members.text('created', isRecordedTime),
     sizeBytes: members.number('size', Number.MAX_SAFE_INTEGER),
     trust: members.oneOf('trust', ['valid', 'modified', 'invalid']),
     ending: members.has('ending') ? parseEnding(members.object('ending')) : undefined,
@@ -195,10 +206,7 @@ function parseCatalog(members: Members): Catalog {
     nextNumber: members.number('nextNumber', MAX_SEQUENCE),
     snapshots: records.map((value, index) => parseRecord(value, `snapshots[${index}]`)),
   };
-  const { clusterSizeBytes } = catalog;
-  if (clusterSizeBytes < MIN_CLUSTER_BYTES || (clusterSizeBytes & (clusterSizeBytes - 1)) !== 0) {
-    throw new TypeError('clusterSize');
-  }
+  if (!isClusterSize(catalog.clusterSizeBytes)) throw new TypeError('clusterSize');
   checkTogether(catalog);
   return catalog;
 }
@@ -211,13 +219,25 @@ function damaged(path: string, what: string, cause?: unknown): SnapError {
   });
 }
 
+/** The text, with its check proven: nothing else is parsed, which may take long and much memory for what is no catalog. */
+function checkedText(bytes: Buffer, path: string): string {
+  if (bytes.length > MAX_CATALOG_BYTES) throw damaged(path, 'the catalog is larger than any of ours');
+  const text = bytes.toString('utf8');
+  const check = CHECK_PATTERN.exec(text.slice(-TAIL_LENGTH))?.[1];
+  if (check === undefined) throw damaged(path, 'the catalog is torn or overwritten');
+  const end = text.slice(-TAIL_LENGTH).replace(CHECK_PATTERN, (found) => found.replace(check, NO_CHECK));
+  if (check !== digestText(xxh64(Buffer.from(text.slice(0, -TAIL_LENGTH) + end)))) {
+    throw damaged(path, 'the catalog does not match its check');
+  }
+  return text;
+}
+
 /**
  * The catalog in `bytes`.
  * @throws `damage` naming what is wrong; `newer-version`
  */
 export function decodeCatalog(bytes: Buffer, path: string): Catalog {
-  if (bytes.length > MAX_CATALOG_BYTES) throw damaged(path, 'the catalog is larger than any of ours');
-  const text = bytes.toString('utf8');
+  const text = checkedText(bytes, path);
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -234,10 +254,6 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
         hint: 'use that version',
       });
     }
-    const check = CHECK_PATTERN.exec(text)?.[1];
-    const unchecked = text.replace(CHECK_PATTERN, (end) => end.replace(check ?? NO_CHECK, NO_CHECK));
-    if (check !== digestText(xxh64(Buffer.from(unchecked))))
-      throw damaged(path, 'the catalog does not match its check');
     return parseCatalog(members);
   } catch (error) {
     if (error instanceof TypeError) throw damaged(path, `the catalog is absurd (${error.message})`, error);

@@ -9,6 +9,8 @@ import type { Figure } from './figure.ts';
 
 export const MAX_SNAPSHOT_COUNT = 10_000;
 export const MAX_CATALOG_BYTES = 16 * 1024 * 1024;
+/** How the name of every store in a sidecar ends. */
+export const STORE_SUFFIX = '.cow';
 
 /**
  * - `valid`: reads exactly as it was frozen

@@ -9,7 +9,7 @@ import { readSafeU64, writeU64 } from '../base/bytes.ts';
 import { uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { EMPTY_FIGURE, type Figure } from './figure.ts';
-import { FLUSH_RECORD } from './layout.ts';
+import { FLUSH_RECORD, MAX_CLUSTER_COUNT, MAX_SEQUENCE } from './layout.ts';
 
 export interface FlushRecord {
   readonly sequence: number;
@@ -49,7 +49,8 @@ function writeFigure(bytes: Buffer, figure: Figure, at: { batch: number; count: 
 function readFigure(bytes: Buffer, at: { batch: number; count: number; xor: number }): Figure | undefined {
   const batch = readSafeU64(bytes, at.batch);
   const count = readSafeU64(bytes, at.count);
-  if (batch === undefined || count === undefined) return undefined;
+  if (batch === undefined || batch > MAX_SEQUENCE) return undefined;
+  if (count === undefined || count > MAX_CLUSTER_COUNT) return undefined;
   return { batch, count, xorLow: bytes.readUInt32LE(at.xor), xorHigh: bytes.readUInt32LE(at.xor + 4) };
 }
 
@@ -78,7 +79,9 @@ export function decodeFlushRecord(bytes: Buffer, storeUuid: string): FlushRecord
   const made = readFigure(bytes, MADE);
   const ownSlotCount = readSafeU64(bytes, F.ownSlotCount.at);
   const zeroCount = readSafeU64(bytes, F.zeroCount.at);
-  if (sequence === undefined || known === undefined || made === undefined) return undefined;
-  if (ownSlotCount === undefined || zeroCount === undefined) return undefined;
+  if (sequence === undefined || sequence > MAX_SEQUENCE) return undefined;
+  if (known === undefined || made === undefined) return undefined;
+  if (ownSlotCount === undefined || zeroCount === undefined || ownSlotCount + zeroCount > made.count)
+    return undefined;
   return { sequence, known, made, ownSlotCount, zeroCount };
 }

@@ -7,6 +7,7 @@
  */
 import { bitmapBytes } from '../base/bitmap.ts';
 import { roundUp } from '../base/bytes.ts';
+import { SnapError } from '../base/errors.ts';
 
 export const PAGE_BYTES = 4096;
 export const FORMAT_VERSION = 1;
@@ -18,8 +19,20 @@ export const DEFAULT_CLUSTER_BYTES = 64 * 1024;
 export const DEFAULT_MAX_CLUSTER_COUNT = 2 ** 24;
 /** A grown image may come to this many before a cluster size is refused. */
 export const MAX_CLUSTER_COUNT = 2 ** 26;
-/** Numbers of batches and generations stay far below 2^53. */
+/** Numbers of batches and generations stay far below 2^53. What reads them refuses larger ones. */
 export const MAX_SEQUENCE = 2 ** 50;
+
+/**
+ * Whoever writes numbers looks before, so that nothing is written that nobody would read again.
+ * @throws `damage`: no use comes near the end of the range, but a forged number may stand there
+ */
+export function checkSequences(path: string, ...numbers: readonly number[]): void {
+  if (Math.max(...numbers) <= MAX_SEQUENCE) return;
+  throw new SnapError('damage', `${path}: a number that only rises is at the end of its range`, {
+    path,
+    hint: 'restore the whole sidecar from a backup; snapshots can still be read',
+  });
+}
 
 /** The store's header: identity and geometry, written once. */
 export const STORE_HEADER = {
@@ -124,6 +137,10 @@ export const STATE_FLAG = {
   /** Bits of the store that receives copies were set since they were last flushed. */
   bitsDirty: 16,
 } as const;
+
+export function isClusterSize(bytes: number): boolean {
+  return bytes >= MIN_CLUSTER_BYTES && bytes <= MAX_CLUSTER_BYTES && Number.isInteger(Math.log2(bytes));
+}
 
 const BITMAP_OFFSET_BYTES = 4 * PAGE_BYTES;
 

@@ -17,7 +17,7 @@ import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import type { Host } from '../io/host.ts';
 import { type Catalog, MAX_CATALOG_BYTES, type SnapshotRecord } from './catalog.ts';
 import { decodeCatalog, encodeCatalog } from './catalog-codec.ts';
-import { PAGE_BYTES, STATE } from './layout.ts';
+import { checkSequences, PAGE_BYTES, STATE } from './layout.ts';
 import { decodeState, encodeState, type State } from './state.ts';
 import type { StorePlace } from './store-file.ts';
 import type { StoreIdentity } from './store-header.ts';
@@ -26,7 +26,6 @@ export const SIDECAR_SUFFIX = '.snap';
 export const CATALOG_FILE = 'catalog.json';
 export const STATE_FILE = 'state';
 export const RESERVE_FILE = 'reserve';
-export const STORE_SUFFIX = '.cow';
 /** Of a file in the sidecar that is not what its name says yet. */
 export const UNFINISHED_SUFFIX = '.tmp';
 
@@ -122,7 +121,10 @@ export class Sidecar {
     return state;
   }
 
+  /** @throws `damage` where its numbers are at their end */
   async writeState(state: State): Promise<void> {
+    const { batch, generation, repairs, figureSequence } = state;
+    checkSequences(this.stateFile.path, batch, generation, repairs, figureSequence);
     await this.stateFile.write(encodeState(state), 0);
   }
 
@@ -153,6 +155,7 @@ export class Sidecar {
   /** Replaces the catalog, durably. On a full disk the reserve is given up for it. */
   async replaceCatalog(catalog: Catalog): Promise<void> {
     const { files } = this.#host;
+    checkSequences(this.catalogPath, catalog.generation, catalog.nextNumber);
     const bytes = encodeCatalog(catalog);
     if (bytes.length > MAX_CATALOG_BYTES) {
       throw new SnapError('refused', `${this.catalogPath}: the catalog would be larger than 16 MiB`, {

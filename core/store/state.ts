@@ -11,7 +11,7 @@ import { SnapError } from '../base/errors.ts';
 import { NIL_UUID, uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { EMPTY_FIGURE, type Figure } from './figure.ts';
-import { FORMAT_VERSION, MAX_SEQUENCE, STATE, STATE_FLAG } from './layout.ts';
+import { FORMAT_VERSION, MAX_CLUSTER_COUNT, MAX_SEQUENCE, STATE, STATE_FLAG } from './layout.ts';
 
 /** What is being done to which store. Found by anyone, it means repair is due. */
 export interface Mark {
@@ -146,9 +146,11 @@ export function decodeState(bytes: Buffer, path: string): State | undefined {
     },
     figureSequence: number(F.figureSequence),
   };
-  const numbers = [state.generation, state.batch, state.repairs, state.originSizeBytes, state.figure.batch];
-  numbers.push(state.figureSequence, state.figure.count, mark.batch, mark.firstCluster, mark.lastCluster);
+  const sequences = [state.generation, state.batch, state.repairs, state.figure.batch, state.figureSequence];
   const isSane =
-    numbers.every(Number.isSafeInteger) && Math.max(state.batch, state.generation) <= MAX_SEQUENCE;
+    [state.originSizeBytes, mark.firstCluster, mark.lastCluster].every(Number.isSafeInteger) &&
+    // False for what is no number.
+    [...sequences, mark.batch].every((sequence) => sequence <= MAX_SEQUENCE) &&
+    state.figure.count <= MAX_CLUSTER_COUNT;
   return isSane ? state : undefined;
 }

@@ -18,8 +18,8 @@ import {
   type FlushRecord,
   recordOffsetBytes,
 } from './flush-record.ts';
-import { ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
-import { decodeStoreHeader, encodeStoreHeader, type StoreIdentity } from './store-header.ts';
+import { checkSequences, ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
+import { decodeStoreHeader, encodeStoreHeader, isSameStore, type StoreIdentity } from './store-header.ts';
 
 export interface StorePlace {
   readonly path: string;
@@ -87,13 +87,7 @@ export class StoreFile {
     const file = await (followed ? files.open(path, mode) : files.openItself(path, mode));
     try {
       const identity = await readStoreIdentity(file);
-      const same =
-        identity.sidecarUuid === expected.sidecarUuid &&
-        identity.storeUuid === expected.storeUuid &&
-        identity.snapshotNumber === expected.snapshotNumber &&
-        identity.sizeBytes === expected.sizeBytes &&
-        identity.clusterSizeBytes === expected.clusterSizeBytes;
-      if (!same) {
+      if (!isSameStore(identity, expected)) {
         throw new SnapError('damage', `${path}: this is the store of another snapshot`, {
           path,
           hint: 'put the right file back',
@@ -128,7 +122,9 @@ export class StoreFile {
     return records.sort((a, b) => b.sequence - a.sequence);
   }
 
+  /** @throws `damage` where its numbers are at their end */
   async writeRecord(record: FlushRecord): Promise<void> {
+    checkSequences(this.path, record.sequence, record.made.batch);
     const bytes = encodeFlushRecord(record, this.identity.storeUuid);
     await this.#file.write(bytes, recordOffsetBytes(record.sequence));
   }

@@ -7,13 +7,32 @@ import { readSafeU64, writeU64 } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
-import { clusterCount, FORMAT_VERSION, type Geometry, regions, STORE_HEADER } from './layout.ts';
+import {
+  clusterCount,
+  FORMAT_VERSION,
+  type Geometry,
+  isClusterSize,
+  MAX_CLUSTER_COUNT,
+  MAX_SEQUENCE,
+  regions,
+  STORE_HEADER,
+} from './layout.ts';
 
 export interface StoreIdentity extends Geometry {
   readonly sidecarUuid: string;
   /** The snapshot's UUID too: a store belongs to one snapshot. */
   readonly storeUuid: string;
   readonly snapshotNumber: number;
+}
+
+export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
+  return (
+    a.sidecarUuid === b.sidecarUuid &&
+    a.storeUuid === b.storeUuid &&
+    a.snapshotNumber === b.snapshotNumber &&
+    a.sizeBytes === b.sizeBytes &&
+    a.clusterSizeBytes === b.clusterSizeBytes
+  );
 }
 
 const F = STORE_HEADER.fields;
@@ -72,7 +91,9 @@ export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
     clusterSizeBytes: bytes.readUInt32LE(F.clusterSizeBytes.at),
   };
   const { sizeBytes, snapshotNumber } = identity;
-  if (sizeBytes === undefined || snapshotNumber === undefined)
+  if (sizeBytes === undefined || snapshotNumber === undefined || !isClusterSize(identity.clusterSizeBytes))
+    throw damaged(path, "the store's header is absurd");
+  if (snapshotNumber > MAX_SEQUENCE || sizeBytes > identity.clusterSizeBytes * MAX_CLUSTER_COUNT)
     throw damaged(path, "the store's header is absurd");
   const whole = { ...identity, sizeBytes, snapshotNumber };
   // But for compatible features, a header of ours has one form only: whatever else passes the check was forged.

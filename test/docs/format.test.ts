@@ -241,8 +241,8 @@ test('the bytes of the locks', () => {
 
 test('the names of the files', () => {
   const documented = tableOf('Files', 'Name', 'Rebuildable').rows.map((row) => bare(row.Name));
-  const { CATALOG_FILE, STATE_FILE, RESERVE_FILE, STORE_SUFFIX, UNFINISHED_SUFFIX } = sidecar;
-  const store = `NAME-UUID8${STORE_SUFFIX}`;
+  const { CATALOG_FILE, STATE_FILE, RESERVE_FILE, UNFINISHED_SUFFIX } = sidecar;
+  const store = `NAME-UUID8${catalogLimits.STORE_SUFFIX}`;
   assert.deepEqual(documented, [
     CATALOG_FILE,
     STATE_FILE,
