@@ -70,7 +70,11 @@ export async function findSidecar(files: FileSystem, imagePath: string): Promise
   });
 }
 
-/** A link is not what was put there by us: it could lead to anything. @throws `damage` */
+/**
+ * Opening a named pipe would wait for ever, and `state` is written in place: through a link that would go to a file that
+ * is not ours (invariant 9). We never make a link of either.
+ * @throws `damage`
+ */
 async function checkRegular(files: FileSystem, filePath: string): Promise<void> {
   const stat = await files.linkStat(filePath);
   if (stat === undefined || stat.kind === 'file') return;
