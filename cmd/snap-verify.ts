@@ -67,8 +67,11 @@ async function verify(work: Work): Promise<number> {
   }
   for (const finding of result.findings) report.print(`${where(image, finding)}: ${finding.message}\n`);
   const clusters = result.snapshots.reduce((sum, snapshot) => sum + snapshot.clustersChecked, 0);
-  const whole = result.snapshots.filter(({ ok }) => ok).length;
-  const count = `${image}: ${plural(result.findings.length, 'finding')}; ${whole} of ${result.snapshots.length} snapshots whole, ${plural(clusters, 'cluster')} checked\n`;
+  const whole = result.snapshots.filter(({ ok }) => ok);
+  // Where something is wrong, what can still be relied on is asked next.
+  if (result.findings.length > 0)
+    for (const { name } of whole) report.printSuccess(`${image}@${name}: whole\n`);
+  const count = `${image}: ${plural(result.findings.length, 'finding')}; ${whole.length} of ${result.snapshots.length} snapshots whole, ${plural(clusters, 'cluster')} checked\n`;
   if (result.findings.length > 0) report.print(count);
   else report.printSuccess(count);
   return status;

@@ -40,7 +40,7 @@ export function neededBy(lacks: readonly Lack[]): number[] {
 }
 
 /** Of `clusters`, those that a store has. One that cannot be read counts as having none: more is kept, or ends, then. */
-async function clustersOf(
+export async function clustersOf(
   hold: Hold,
   record: SnapshotRecord,
   clusters: readonly number[],

@@ -23,36 +23,45 @@ export interface StoreFinding {
   readonly message: string;
 }
 
-export interface StoreReport {
-  readonly clustersChecked: number;
-  readonly findings: readonly StoreFinding[];
-}
+/** Is given what was found in one window; findings are not kept, since there may be one for every cluster. */
+export type OnFindings = (findings: readonly StoreFinding[]) => Promise<void>;
 
 /** Entries, and their clusters' bits, that one hold compares. */
 const WINDOW_CLUSTERS = 32768;
 const BUFFER_BYTES = 1 << 20;
 
-export async function verifyStore(volume: Volume, uuid: string): Promise<StoreReport> {
-  const verifier = new StoreVerifier(volume, uuid);
+/** Returns how many copied clusters were checked. */
+export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFindings): Promise<number> {
+  const verifier = new StoreVerifier(volume, uuid, onFindings);
   await verifier.run();
-  return { clustersChecked: verifier.clustersChecked, findings: verifier.findings };
+  return verifier.clustersChecked;
 }
 
 class StoreVerifier {
-  readonly findings: StoreFinding[] = [];
   clustersChecked = 0;
+  #findings: StoreFinding[] = [];
+  /** The last look failed where the disk could not be read; elsewhere it may be readable. */
+  #isUnreadable = false;
+  readonly #onFindings: OnFindings;
   readonly #volume: Volume;
   readonly #uuid: string;
   readonly #slotOwners = new Map<number, number>();
   #buffer = Buffer.alloc(0);
 
-  constructor(volume: Volume, uuid: string) {
+  constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
     this.#volume = volume;
     this.#uuid = uuid;
+    this.#onFindings = onFindings;
+  }
+
+  async #handOut(): Promise<void> {
+    if (this.#findings.length > 0) await this.#onFindings(this.#findings);
+    this.#findings = [];
   }
 
   async run(): Promise<void> {
     const count = await this.#held((hold, record, store) => this.#checkWhole(hold, record, store));
+    await this.#handOut();
     if (count === undefined) return;
     for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
@@ -60,8 +69,9 @@ class StoreVerifier {
       const copied = await this.#held((hold, record, store) =>
         this.#compareWindow(hold, record, store, window),
       );
-      if (copied === undefined) return;
-      await this.#checkSlots(copied);
+      if (copied !== undefined) await this.#checkSlots(copied);
+      await this.#handOut();
+      if (copied === undefined && !this.#isUnreadable) return;
     }
   }
 
@@ -74,10 +84,13 @@ class StoreVerifier {
       // Removed since we began: nobody needs it any more.
       if (hold === undefined || record === undefined) return undefined;
       try {
+        this.#isUnreadable = false;
         return await look(hold, record, await hold.stores.open(hold.catalog, record));
       } catch (error) {
-        if (!hasCode(error, 'damage', 'not-found')) throw error;
-        this.findings.push({
+        // What cannot be read is as bad as damage, and must not keep the rest from being looked at.
+        if (!hasCode(error, 'damage', 'not-found', 'io')) throw error;
+        this.#isUnreadable = error.code === 'io';
+        this.#findings.push({
           kind: error.code === 'not-found' ? 'missing' : 'store',
           message: error.message,
         });
@@ -93,7 +106,7 @@ class StoreVerifier {
       await assess(store, suspicion);
       if (!this.#mayBeUnfinished(hold, record)) {
         const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole and read instead, and snap-gc repairs it`;
-        this.findings.push({ kind: 'bitmap', message });
+        this.#findings.push({ kind: 'bitmap', message });
       }
     }
     return clusterCount(store.identity);
@@ -174,7 +187,7 @@ class StoreVerifier {
         }
       }
     } catch (error) {
-      if (!(error instanceof ClusterDamage)) throw error;
+      if (!(error instanceof ClusterDamage) && !hasCode(error, 'io', 'damage')) throw error;
       // One of them cannot be read: the others are still to be told apart.
       if (count === 1) this.#finding('slot', firstCluster, error.message);
       else
@@ -183,6 +196,6 @@ class StoreVerifier {
   }
 
   #finding(kind: StoreFinding['kind'], clusterIndex: number, message: string): void {
-    this.findings.push({ kind, clusterIndex, message: `cluster ${clusterIndex}: ${message}` });
+    this.#findings.push({ kind, clusterIndex, message: `cluster ${clusterIndex}: ${message}` });
   }
 }

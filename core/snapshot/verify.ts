@@ -2,17 +2,20 @@
  * Verifying: the sidecar's structure, every copied cluster against its hash, every recorded digest against what the
  * snapshot reads as, and whether the origin was changed outside. In one pass, all of it, and without changing a byte.
  */
-import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
 import { findByName, type SnapshotRecord } from '../store/catalog.ts';
+import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
 import { digestSnapshot, noSuchSnapshot } from './read.ts';
-import { verifyStore } from './verify-store.ts';
+import { type StoreFinding, verifyStore } from './verify-store.ts';
 import { Volume } from './volume.ts';
+
+/** Of one store; where every cluster is damaged, nobody reads more lines, and they would fill the memory. */
+const MOST_TOLD = 100_000;
 
 export interface Finding {
   /** NAME; undefined where it concerns the sidecar. */
@@ -127,27 +130,44 @@ class Verifier {
   }
 
   async #checkStore(record: SnapshotRecord): Promise<void> {
-    const { clustersChecked, findings } = await verifyStore(this.#volume, record.uuid);
-    this.#checked.set(record.uuid, clustersChecked);
-    for (const { kind, clusterIndex, message } of findings) {
-      this.#findings.push({ name: record.name, kind, clusterIndex, message });
+    let toldCount = 0;
+    let untoldCount = 0;
+    const clustersChecked = await verifyStore(this.#volume, record.uuid, async (findings) => {
       this.#damaged = true;
+      const told = findings.slice(0, MOST_TOLD - toldCount);
+      for (const finding of told) this.#tell(record.name, finding);
+      toldCount += told.length;
+      untoldCount += findings.length - told.length;
       // A bitmap that does not count is made up for by the table: no reader is harmed.
-      if (kind !== 'bitmap' || clusterIndex !== undefined) await this.#affect(record, clusterIndex);
-    }
+      const harmful = findings.filter(({ kind }) => kind !== 'bitmap');
+      const clusters = harmful.flatMap(({ clusterIndex }) => clusterIndex ?? []);
+      if (clusters.length < harmful.length) await this.#affect(record, undefined);
+      else if (clusters.length > 0) await this.#affect(record, clusters);
+    });
+    this.#checked.set(record.uuid, clustersChecked);
+    if (untoldCount === 0) return;
+    this.#tell(record.name, { kind: 'more', message: `${untoldCount} more findings like these` });
   }
 
-  /** Finds the snapshots that read the damaged cluster, or some of the damaged store. */
-  async #affect(damaged: SnapshotRecord, clusterIndex: number | undefined): Promise<void> {
+  #tell(name: string, { kind, clusterIndex, message }: Omit<StoreFinding, 'kind'> & { kind: string }): void {
+    this.#findings.push({ name, kind, clusterIndex, message });
+  }
+
+  /** Finds the snapshots that read one of the damaged clusters, or some of the damaged store. */
+  async #affect(damaged: SnapshotRecord, clusters: readonly number[] | undefined): Promise<void> {
     await this.#volume.shared(async (hold) => {
       const snapshots = hold?.catalog.snapshots ?? [];
       const at = snapshots.findIndex(({ uuid }) => uuid === damaged.uuid);
+      let left = [...new Set(clusters)].sort((a, b) => a - b);
       for (let index = at; hold !== undefined && index >= 0; index -= 1) {
         const record = snapshots[index];
-        if (record === undefined) break;
-        const covers = (clusterIndex ?? 0) * hold.catalog.clusterSizeBytes < record.sizeBytes;
-        if (!covers) continue;
-        if (index < at && clusterIndex !== undefined && (await has(hold, record, clusterIndex))) break;
+        if (record === undefined || (clusters !== undefined && left.length === 0)) break;
+        if (index < at && clusters !== undefined) {
+          const there = await clustersIfReadable(hold, record, left);
+          left = left.filter((clusterIndex) => !there.has(clusterIndex));
+        }
+        const first = clusters === undefined ? 0 : left[0];
+        if (first === undefined || first * hold.catalog.clusterSizeBytes >= record.sizeBytes) continue;
         this.#affected.add(record.uuid);
       }
     });
@@ -189,14 +209,16 @@ class Verifier {
   }
 }
 
-/** Whether a store, which covers it, has the cluster; one that cannot be read has not. */
-async function has(hold: Hold, record: SnapshotRecord, clusterIndex: number): Promise<boolean> {
-  const byte = Buffer.alloc(1);
+/** Of `clusters`, those that a store has; one that cannot be read has none. */
+async function clustersIfReadable(
+  hold: Hold,
+  record: SnapshotRecord,
+  clusters: readonly number[],
+): Promise<ReadonlySet<number>> {
   try {
-    await hold.readBits(record, byte, clusterIndex >>> 3);
-    return getBit(byte, clusterIndex & 7);
+    return await clustersOf(hold, record, clusters);
   } catch (error) {
-    if (error instanceof SnapError) return false;
+    if (error instanceof SnapError) return new Set();
     throw error;
   }
 }

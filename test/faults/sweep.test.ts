@@ -1,6 +1,7 @@
 /** Each call of each operation fails once, in each way: the answer is right, and nothing that was there is harmed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { hasCode, SnapError } from '../../core/base/errors.ts';
 import { copyMachine } from '../damage/copy-machine.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
@@ -135,11 +136,16 @@ async function checkAnswer(host: MemoryHost, tried: Tried, usual: unknown): Prom
   assert.deepEqual(value, usual, 'the second answer');
 }
 
+/** Verifying goes on where one store cannot be read; what it found says so then. */
+function tellsOf(answer: unknown, { errno }: Fault): boolean {
+  return inspect(answer, { depth: 5 }).includes(`(${errno})`);
+}
+
 async function disturb(scene: Scene, tried: Tried, usual: unknown, fault: Fault): Promise<void> {
   const host = copyMachine(scene.host, SEED);
   const { value, error, context } = await attempt(host, tried, fault);
   if (error !== undefined) checkError(error, fault);
-  else if (tried.looks) assert.deepEqual(value, usual, 'another answer');
+  else if (tried.looks && !tellsOf(value, fault)) assert.deepEqual(value, usual, 'another answer');
   if (tried.looks) await checkAnswer(host, tried, usual);
   const full = fault.errno === 'ENOSPC' || fault.errno === 'EDQUOT';
   const told = context.warnings.some(({ loss }) => loss === true);
