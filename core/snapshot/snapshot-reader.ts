@@ -22,13 +22,14 @@ export interface ReadRun {
 /** Names the snapshot that the damage was met in. */
 export function clusterDamaged(snapshot: string, clusterSizeBytes: number, damage: ClusterDamage): SnapError {
   const { clusterIndex, storePath, message } = damage;
+  const offsetBytes = clusterIndex * clusterSizeBytes;
   return new SnapError(
     'damage',
-    `${snapshot}: cluster ${clusterIndex} is damaged in ${storePath}: ${message}`,
+    `${snapshot}: cluster ${clusterIndex} at offset ${offsetBytes} is damaged in ${storePath}: ${message}`,
     {
       path: storePath,
       clusterIndex,
-      offsetBytes: clusterIndex * clusterSizeBytes,
+      offsetBytes,
       snapshot,
       hint: `read around it with --offset and --length (clusters of ${clusterSizeBytes} bytes); snap-verify tells all that is damaged`,
       cause: damage,
@@ -108,10 +109,18 @@ export class SnapshotReader {
 
   #unknown(clusterIndex: number): SnapError {
     const reason = this.#chain.broken;
+    const offsetBytes = clusterIndex * this.clusterSizeBytes;
     return new SnapError(
       reason?.code ?? 'damage',
-      `${this.#snapshot}: cluster ${clusterIndex} cannot be told: ${reason?.message ?? 'a store of its chain is damaged'}`,
-      { path: reason?.path, clusterIndex, snapshot: this.#snapshot, hint: reason?.hint, cause: reason },
+      `${this.#snapshot}: cluster ${clusterIndex} at offset ${offsetBytes} cannot be told: ${reason?.message ?? 'a store of its chain is damaged'}`,
+      {
+        path: reason?.path,
+        clusterIndex,
+        offsetBytes,
+        snapshot: this.#snapshot,
+        hint: reason?.hint,
+        cause: reason,
+      },
     );
   }
 }
