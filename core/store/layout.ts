@@ -138,11 +138,13 @@ export const STATE_FLAG = {
   bitsDirty: 16,
 } as const;
 
-export function isClusterSize(bytes: number): boolean {
-  return bytes >= MIN_CLUSTER_BYTES && bytes <= MAX_CLUSTER_BYTES && Number.isInteger(Math.log2(bytes));
-}
-
 const BITMAP_OFFSET_BYTES = 4 * PAGE_BYTES;
+
+/** Whether clusters can have this size: a power of two, neither smaller nor larger than any of ours. */
+export function isClusterSize(sizeBytes: number): boolean {
+  const isInRange = sizeBytes >= MIN_CLUSTER_BYTES && sizeBytes <= MAX_CLUSTER_BYTES;
+  return isInRange && (sizeBytes & (sizeBytes - 1)) === 0;
+}
 
 /** What a store's shape follows from. */
 export interface Geometry {
