@@ -1,0 +1,304 @@
+/**
+ * A whole sidecar with something wrong in it, and commands on it one after the other. Whatever stands there: right
+ * bytes or an error of ours, an image that is as the commands said, nothing touched that is not ours, and an end.
+ */
+import assert from 'node:assert/strict';
+import { type ErrorCode, SnapError } from '../../core/base/errors.ts';
+import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { compareWithOrigin, digestSnapshots } from '../../core/snapshot/compare.ts';
+import { listDirectory, listImage } from '../../core/snapshot/list.ts';
+import { verifySnapshots } from '../../core/snapshot/verify.ts';
+import { contentOf, copyMachine, setContent } from '../damage/copy-machine.ts';
+import { CLUSTER_BYTES, IMAGE_BYTES, type Scene } from '../damage/scene.ts';
+import type { MemoryHost } from '../sim/memory-host.ts';
+import type { Operation } from '../sim/session.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { create, IMAGE, noise, rawImage, read, withFile, write } from '../support/image.ts';
+import { type Chance, mutateList, shorter } from './chance.ts';
+import { type Edit, editedFiles, isDamage, isOfState, wholeFiles } from './sidecar-edits.ts';
+import { EditGrammar } from './sidecar-grammar.ts';
+import { answer, type Target } from './target.ts';
+
+export interface SidecarInput {
+  /** Which of the scenes is spoilt. */
+  readonly scene: number;
+  readonly edits: readonly Edit[];
+  readonly steps: readonly Step[];
+}
+
+/** Commands, and what happens between them. Those that write say where, in clusters. */
+const STEPS = [
+  ...['list', 'verify', 'verify b', 'digest', 'compare', 'dry run', 'accept dry', 'orphan'],
+  ...['write 0', 'write 3', 'write 9', 'delta 2', 'extend', 'create', 'remove a', 'remove b', 'remove c'],
+  ...['collect', 'keep 1', 'total 1', 'accept', 'reboot', 'touch'],
+] as const;
+type Step = (typeof STEPS)[number];
+const LOOKS: readonly Step[] = [
+  'list',
+  'verify',
+  'verify b',
+  'digest',
+  'compare',
+  'dry run',
+  'accept dry',
+  'orphan',
+];
+
+/** A file beside the image that is nobody's: to be there, as it was, at the end. */
+const PRECIOUS = '/precious';
+const PRECIOUS_BYTES = noise(77, 30_000);
+const MOST_OPERATIONS = 5000;
+/** A cluster or a catalog at its largest, and a byte; whoever asks for more at once does not bound its memory. */
+const MOST_BYTES_AT_ONCE = (16 << 20) + 1;
+/** What a sidecar can lead to no more than any other file, whatever is in it. */
+const NEVER: readonly ErrorCode[] = ['usage', 'busy', 'interrupted', 'pipe-closed'];
+
+type Outcome<T> = { readonly value: T } | { readonly error: SnapError };
+
+/** One run of one input: the machine, and what is known of it. */
+class Trial {
+  readonly answers: string[] = [];
+  readonly #host: MemoryHost;
+  readonly #seed: number;
+  readonly #frozen: Map<string, Buffer>;
+  /** Whether what reads is right: a forgery can say that something else is. */
+  #strict: boolean;
+  /** Whether a change from outside is noticed: not where `state` is left open, or spoilt. */
+  readonly #isWatched: boolean;
+  #image: Buffer;
+  #changes = 0;
+
+  constructor(host: MemoryHost, scene: Scene, image: Buffer, edits: readonly Edit[]) {
+    this.#host = host;
+    this.#strict = isDamage(edits);
+    this.#isWatched = scene.kind !== 'left open, another boot' && !edits.some(isOfState);
+    this.#seed = host.randomBytes(4).readUInt32LE();
+    this.#frozen = new Map(scene.frozen);
+    this.#image = image;
+  }
+
+  /** Runs one command as a process of its own that is stopped if it does not end. */
+  async #command<T>(what: string, work: (context: TestContext) => Promise<T>): Promise<Outcome<T>> {
+    let operations = 0;
+    const session = this.#host.session(({ kind, path, lengthBytes = 0 }: Operation) => {
+      operations += 1;
+      assert.ok(operations <= MOST_OPERATIONS, `${what} does not end`);
+      if (kind !== 'read' && kind !== 'write') return;
+      assert.ok(lengthBytes <= MOST_BYTES_AT_ONCE, `${what}: ${kind} of ${lengthBytes} bytes of ${path}`);
+    });
+    const context = testContext(session);
+    const outcome = await outcomeOf(() => work(context));
+    assert.equal(session.files.openCount, 0, `${what}: files are left open`);
+    if ('error' in outcome) {
+      assert.ok(
+        !NEVER.includes(outcome.error.code),
+        `${what}: ${outcome.error.code}: ${outcome.error.message}`,
+      );
+      this.answers.push(answer(what, outcome.error.message));
+    }
+    for (const { message } of context.warnings) this.answers.push(answer(what, message));
+    return outcome;
+  }
+
+  /** What the snapshots read as, or the code of the error. */
+  async #readAll(when: string): Promise<Map<string, Buffer | string>> {
+    const found = new Map<string, Buffer | string>();
+    for (const [name, frozen] of this.#frozen) {
+      const outcome = await this.#command('read', (context) => read(context, name));
+      found.set(name, 'value' in outcome ? outcome.value : outcome.error.code);
+      const isRight = 'error' in outcome || frozen.equals(outcome.value);
+      assert.ok(isRight || !this.#strict, `${name} reads wrong ${when}`);
+    }
+    return found;
+  }
+
+  /** Every file's bytes. */
+  async #everything(): Promise<Map<string, Buffer>> {
+    const { files } = this.#host;
+    const found = new Map<string, Buffer>();
+    const walk = async (directory: string) => {
+      for (const name of await files.list(directory)) {
+        const path = `${directory === '/' ? '' : directory}/${name}`;
+        const kind = (await files.linkStat(path))?.kind;
+        if (kind === 'directory') await walk(path);
+        else if (kind === 'file') found.set(path, await contentOf(this.#host, path));
+      }
+    };
+    await walk('/');
+    return found;
+  }
+
+  async #assertUntouched(when: string): Promise<void> {
+    assert.ok((await rawImage(this.#host)).equals(this.#image), `the image is not as ${when} says`);
+    const precious = await contentOf(this.#host, PRECIOUS);
+    assert.ok(precious.equals(PRECIOUS_BYTES), `a file that is none of ours was changed by ${when}`);
+  }
+
+  async #verify(names: readonly string[]): Promise<void> {
+    const outcome = await this.#command('verify', (context) => verifySnapshots(context, IMAGE, names));
+    if ('error' in outcome) return;
+    const { damaged, untrusted, snapshots, findings } = outcome.value;
+    for (const { kind } of findings) this.answers.push(`finding: ${kind}`);
+    const reads = await this.#readAll('after verify');
+    for (const { name, ok } of snapshots) {
+      const now = reads.get(name);
+      assert.ok(!ok || typeof now !== 'string', `verify says ok of ${name}, which reads: ${now}`);
+    }
+    const failing = snapshots.filter(({ name }) => typeof reads.get(name) === 'string');
+    const isContent = !damaged && !untrusted && findings.length === 0;
+    assert.ok(failing.length === 0 || !isContent, 'verify is content, and reading is not');
+  }
+
+  async #look(step: Step): Promise<void> {
+    const before = await this.#everything();
+    if (step === 'list') await this.#command(step, (context) => listImage(context, IMAGE));
+    if (step === 'verify') await this.#command(step, (context) => verifySnapshots(context, IMAGE, []));
+    if (step === 'verify b') await this.#command(step, (context) => verifySnapshots(context, IMAGE, ['b']));
+    if (step === 'digest')
+      await this.#command(step, (context) => digestSnapshots(context, IMAGE, [], () => undefined));
+    if (step === 'compare') await this.#command(step, (context) => compareWithOrigin(context, IMAGE, []));
+    if (step === 'dry run') {
+      const request = { rules: { keepLast: 1 }, maxTotalBytes: 20_000, dryRun: true };
+      await this.#command(step, (context) => collectSnapshots(context, IMAGE, request));
+    }
+    if (step === 'accept dry') {
+      await this.#command(step, (context) => acceptOrigin(context, IMAGE, { dryRun: true }));
+    }
+    if (step === 'orphan') {
+      await this.#host.files.rename(IMAGE, '/aside');
+      await this.#command(step, (context) => listDirectory(context, '/', () => undefined));
+      await this.#host.files.rename('/aside', IMAGE);
+    }
+    assert.deepEqual(await this.#everything(), before, `${step} changed something`);
+    if (step === 'verify') await this.#verify([]);
+    if (step === 'verify b') await this.#verify(['b']);
+  }
+
+  async #write(step: Step): Promise<void> {
+    const [what = '', cluster = '0'] = step.split(' ');
+    const offsetBytes = what === 'extend' ? this.#image.length + 100 : Number(cluster) * CLUSTER_BYTES + 100;
+    const data = noise(this.#seed + this.#changes, 2 * CLUSTER_BYTES).subarray(
+      0,
+      what === 'extend' ? 5000 : this.#image.length - offsetBytes,
+    );
+    const options = { extend: what === 'extend', delta: what === 'delta' };
+    const outcome = await this.#command(what, async (context) => {
+      const { failure, summary } = await write(context, offsetBytes, data, options);
+      if (failure === undefined) return;
+      assert.equal(summary.bytesWritten, 0, 'it failed and wrote');
+      throw failure;
+    });
+    if ('error' in outcome) return;
+    const expected = Buffer.alloc(Math.max(this.#image.length, offsetBytes + data.length));
+    this.#image.copy(expected);
+    data.copy(expected, offsetBytes);
+    this.#image = expected;
+  }
+
+  async #create(): Promise<void> {
+    const name = `new${this.#changes}`;
+    const outcome = await this.#command('create', (context) => create(context, name));
+    if ('value' in outcome) this.#frozen.set(name, this.#image);
+  }
+
+  async #collect(step: Step): Promise<void> {
+    const [what, value] = step.split(' ');
+    const request = {
+      ...(what === 'remove' && { names: [value ?? ''] }),
+      ...(what === 'keep' && { rules: { keepLast: Number(value) } }),
+      ...(what === 'total' && { maxTotalBytes: Number(value) }),
+      dryRun: false,
+    };
+    const outcome = await this.#command(what ?? '', (context) => collectSnapshots(context, IMAGE, request));
+    if ('value' in outcome) this.answers.push(`${what}: ${outcome.value.removed.length} removed`);
+  }
+
+  async #change(step: Step): Promise<void> {
+    this.#changes += 1;
+    if (step === 'reboot') return this.#host.reboot();
+    if (step === 'touch') {
+      const first = Buffer.from([(this.#image[7] ?? 0) ^ 1]);
+      await withFile(this.#host, 'update', (file) => file.write(first, 7));
+      this.#image = await rawImage(this.#host);
+      this.#strict &&= this.#isWatched;
+      return;
+    }
+    if (step === 'accept') {
+      await this.#command(step, (context) => acceptOrigin(context, IMAGE, { dryRun: false }));
+    } else if (step === 'create') await this.#create();
+    else if (/^(?:write|delta|extend)/.test(step)) await this.#write(step);
+    else await this.#collect(step);
+  }
+
+  async run(steps: readonly Step[]): Promise<void> {
+    const once = await this.#readAll('at once');
+    assert.deepEqual(await this.#readAll('again'), once, 'read again, it reads otherwise');
+    for (const step of steps) {
+      if (LOOKS.includes(step)) await this.#look(step);
+      else await this.#change(step);
+      await this.#assertUntouched(step);
+      await this.#readAll(`after ${step}`);
+    }
+  }
+}
+
+async function outcomeOf<T>(work: () => Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { value: await work() };
+  } catch (error) {
+    if (error instanceof SnapError) return { error };
+    throw error;
+  }
+}
+
+async function runSidecar(scenes: readonly Scene[], seed: number, input: SidecarInput): Promise<string[]> {
+  const scene = scenes[input.scene];
+  if (scene === undefined) throw new Error(`no scene ${input.scene}`);
+  const host = copyMachine(scene.host, seed);
+  if (scene.kind === 'left open, another boot') host.reboot();
+  const files = editedFiles(scene, input.edits);
+  for (const [name, path] of scene.paths) {
+    const bytes = files.get(name);
+    if (bytes === undefined) await host.files.remove(path);
+    else if (bytes !== wholeFiles(scene).get(name)) await setContent(host, path, bytes);
+  }
+  const precious = await host.files.open(PRECIOUS, 'create');
+  await precious.write(PRECIOUS_BYTES, 0);
+  await precious.close();
+  const image = await rawImage(host);
+  assert.equal(image.length, IMAGE_BYTES);
+  const trial = new Trial(host, scene, image, input.edits);
+  await trial.run(input.steps);
+  return trial.answers;
+}
+
+/** @param seed the one that the scenes were made with */
+export function sidecarTarget(scenes: readonly Scene[], seed: number): Target<SidecarInput> {
+  const grammars = scenes.map((scene) => new EditGrammar(scene));
+  const grammarOf = (scene: number) => grammars[scene] ?? new EditGrammar(scenes[0] as Scene);
+  const someSteps = (chance: Chance) =>
+    Array.from({ length: 1 + chance.below(4) }, () => chance.pick<Step>(STEPS));
+  return {
+    name: 'sidecar',
+    batch: 1,
+    generate(chance) {
+      const scene = chance.below(scenes.length);
+      return { scene, edits: [grammarOf(scene).make(chance)], steps: someSteps(chance) };
+    },
+    mutate(input, chance) {
+      if (chance.once(8)) return { ...input, scene: chance.below(scenes.length) };
+      if (chance.once(4)) {
+        const pick = () => chance.pick<Step>(STEPS);
+        return { ...input, steps: mutateList(input.steps, chance, pick, pick).slice(0, 8) };
+      }
+      return { ...input, edits: grammarOf(input.scene).change(input.edits, chance).slice(0, 12) };
+    },
+    *smaller(input) {
+      for (const edits of shorter(input.edits)) yield { ...input, edits };
+      for (const steps of shorter(input.steps)) yield { ...input, steps };
+      if (input.scene > 0) yield { ...input, scene: 0 };
+    },
+    run: (input) => runSidecar(scenes, seed, input),
+  };
+}

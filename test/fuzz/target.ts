@@ -1,0 +1,28 @@
+/** What the fuzzer needs to know of the thing it feeds. */
+import type { Chance } from './chance.ts';
+
+/** @typeParam I an input: plain JSON, since it is kept as a line of text */
+export interface Target<I> {
+  /** Its corpus is the file of this name. */
+  readonly name: string;
+  /** How many inputs one look at the coverage is for: one look takes as long as hundreds of cheap inputs. */
+  readonly batch: number;
+  generate(chance: Chance): I;
+  mutate(input: I, chance: Chance): I;
+  /** Inputs that are smaller by one step. */
+  smaller(input: I): Iterable<I>;
+  /**
+   * Runs one input. Answers that came for the first time make it worth keeping too.
+   * @throws whatever the fuzzer is looking for
+   */
+  run(input: I): Promise<readonly string[]>;
+}
+
+/** An answer in the form in which it counts as the same one: without the numbers, names and digests in it. */
+export function answer(what: string, message: string): string {
+  return `${what}: ${message
+    .replace(/"(?:[^"\\]|\\.)*"/g, '""')
+    .replace(/\S*[/@]\S*|\S+\.\w\S*/g, '/')
+    .replace(/[0-9a-f]{8,}|\d+/g, '0')
+    .slice(0, 120)}`;
+}
