@@ -10,7 +10,7 @@ import { NIL_UUID } from '../base/uuid.ts';
 import { type Catalog, findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { EMPTY_FIGURE } from '../store/figure.ts';
 import type { FlushRecord } from '../store/flush-record.ts';
-import { assess, bitmapCounts, repairStore, type Suspicion } from '../store/proof.ts';
+import { assess, bitmapCounts, newestRecordOf, repairStore, type Suspicion } from '../store/proof.ts';
 import type { Sidecar } from '../store/sidecar.ts';
 import { type State, unknownMark } from '../store/state.ts';
 import { figureIn, type Hold } from './hold.ts';
@@ -63,7 +63,8 @@ async function repairOnce(hold: Hold, alsoSuspect: readonly SnapshotRecord[]): P
     repaired.set(record.uuid, await repairStore(store, assessment, batch));
   }
   await hold.sidecar.syncNames();
-  await hold.replaceState({ ...repairedState(hold, before, repaired), batch });
+  const kept = await figureKept(hold);
+  await hold.replaceState({ ...repairedState(hold, before, repaired), ...kept, batch });
   hold.repairDue = false;
   hold.mayAssess = true;
 }
@@ -209,6 +210,20 @@ function repairedState(
     ...(newest && record && figureIn(newest.uuid, record)),
     ...(newest === undefined && figureIn(NIL_UUID, { made: EMPTY_FIGURE, sequence: 0 })),
   };
+}
+
+/** By which the newest store goes on to count though it is beyond repair: its bitmap does, and tells what is damaged. */
+async function figureKept(hold: Hold): Promise<Partial<State>> {
+  const newest = newestRecord(hold.catalog);
+  if (newest === undefined || !hold.damaged.has(newest.uuid)) return {};
+  try {
+    const store = await hold.stores.open(hold.catalog, newest);
+    if (!(await bitmapCounts(store, hold.suspicion(newest).atLeast))) return {};
+    return { figureStoreUuid: newest.uuid, figure: (await newestRecordOf(store)).made };
+  } catch (error) {
+    if (isBeyondRepair(error)) return {};
+    throw error;
+  }
 }
 
 /** Gives up what is in flight. Where even that fails, the mark stays, and the next one repairs. */

@@ -133,9 +133,23 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
       `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
     );
   }
+  if (isLastRecord(record, suspicion.atLeast) && (await lacksOf(store, bitmap, record))) {
+    throw damaged(store, 'its indirect table lacks entries that its copied bitmap has');
+  }
   const durable = durableRecord(records, suspicion) ?? record;
   const newestSequence = record.sequence;
   return { bitmap, unproven, durable, newestSequence, known, newestBatch, ownSlotCount, zeroCount };
+}
+
+/**
+ * Whether `found` lacks a cluster of a bitmap that comes to `record`. A set bit means that its entry was flushed, and
+ * where `state` was lost, nothing else may tell it of the last batch.
+ */
+async function lacksOf(store: StoreFile, found: CopiedBitmap, record: FlushRecord): Promise<boolean> {
+  const onDisk = new CopiedBitmap(found.bits.length);
+  await onDisk.refresh(store);
+  if (!onDisk.sum.equals(record.made)) return false;
+  return onDisk.bits.some((byte, at) => (byte & ~(found.bits[at] ?? 0)) !== 0);
 }
 
 /**
