@@ -16,7 +16,7 @@ import { testContext } from '../support/context.ts';
 import { CollectingSink, IMAGE, noise, sourceOf } from '../support/image.ts';
 import { shorter } from './chance.ts';
 import type { Command } from './commands.ts';
-import { answer, type Target } from './target.ts';
+import { answer, errorAnswer, type Target } from './target.ts';
 import { inputFor, WordsGrammar } from './words-grammar.ts';
 
 export interface CommandInput {
@@ -35,19 +35,13 @@ const CHANGES = new Set<OperationKind>([
   ...(['rename', 'setPermissions', 'setOwner'] as const),
 ]);
 
-/** A message without the words that it is about. */
-function told(message: string, words: readonly string[]): string {
-  const parts = words.flatMap((word) => [word, ...word.split(/[@=]/)]).sort((a, b) => b.length - a.length);
-  return parts.reduce((rest, part) => (part.length > 2 ? rest.replaceAll(part, '') : rest), message);
-}
-
-/** What is parsed, or the message of a `usage` error. */
-function parse({ spec }: Command, words: readonly string[]): unknown {
+/** What is parsed, or a `usage` error. */
+function parse({ spec }: Command, words: readonly string[]): object {
   try {
     return parseArguments(spec, words);
   } catch (error) {
     if (!hasCode(error, 'usage')) throw error;
-    return error.message;
+    return error;
   }
 }
 
@@ -84,16 +78,11 @@ async function machine(scene: Scene, seed: number, stdin: string): Promise<Memor
 }
 
 class Run {
-  readonly #words: readonly string[];
   readonly answers: string[] = [];
   readonly lines: string[] = [];
   readonly changes: Operation[] = [];
   readonly out = new CollectingSink();
   #operations = 0;
-
-  constructor(words: readonly string[]) {
-    this.#words = words;
-  }
 
   readonly see = (operation: Operation): void => {
     this.#operations += 1;
@@ -117,7 +106,7 @@ class Run {
       return status;
     } catch (error) {
       if (!(error instanceof SnapError)) throw error;
-      this.answers.push(answer(command.spec.name, told(error.message, this.#words)));
+      this.answers.push(errorAnswer(command.spec.name, error));
       return error;
     } finally {
       assert.equal(session.files.openCount, 0, 'files are left open');
@@ -133,12 +122,15 @@ async function runLine(
   const command = commands.get(name);
   if (command === undefined) throw new Error(`no command ${name}`);
   const options = parse(command, words);
-  assert.deepEqual(parse(command, words), options, 'another answer the second time');
+  const again = parse(command, words);
+  if (options instanceof SnapError)
+    assert.equal(again instanceof SnapError && again.message, options.message);
+  else assert.deepEqual(again, options, 'another answer the second time');
   assert.deepEqual(Object.keys(Object.prototype), [], 'every object got something');
-  if (typeof options === 'string') return [answer('usage', told(options, words))];
+  if (options instanceof SnapError) return [errorAnswer('', options)];
   const asked = options as Readonly<Record<string, unknown>>;
   if (asked.help === true) return [renderHelp(command.spec).slice(0, 20)];
-  const run = new Run(words);
+  const run = new Run();
   const end = await run.body(command, options, await makeMachine(stdin), stdin);
   const status = typeof end === 'number' ? end : exitStatusOf(end);
   assert.ok(STATUSES.includes(status), `exit status ${status}: ${String(end)}`);

@@ -11,6 +11,8 @@ export interface Finding {
   readonly target: string;
   readonly input: unknown;
   readonly error: Error;
+  /** How many inputs of this target had been run. */
+  readonly executions: number;
 }
 
 export interface LaneTools {
@@ -100,11 +102,12 @@ export class Lane<I> {
 
   async #report(input: I, thrown: unknown): Promise<void> {
     const kind = kindOf(thrown);
+    const { executions } = this;
     if (this.#found.has(kind)) return;
     this.#found.add(kind);
     const small = await this.#smallest(input, kind);
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-    this.#tools.onFinding({ target: this.name, input: small, error });
+    this.#tools.onFinding({ target: this.name, input: small, error, executions });
   }
 
   /** The smallest input found that fails in the same way. */

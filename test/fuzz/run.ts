@@ -18,7 +18,7 @@ let findings = 0;
 
 function tell(finding: Finding, keeps: boolean): void {
   findings += 1;
-  console.log(`FOUND in ${finding.target}: ${finding.error.stack}`);
+  console.log(`FOUND in ${finding.target}, input ${finding.executions}: ${finding.error.stack}`);
   console.log(`  input: ${JSON.stringify(finding.input)}`);
   if (!keeps) return;
   const path = foundPath(finding.target, finding.input);

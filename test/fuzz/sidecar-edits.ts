@@ -137,11 +137,19 @@ export function isOfState(edit: Edit): boolean {
 
 /**
  * Whether these edits are damage, so that right bytes or an error are all there may be. A check that was made to hold
- * again can say what is not so. A file from another time is noticed if the others are whole; and without a `state`
- * nobody knows of the last batch whether its flush returned, so that its entries are not missed.
+ * again can say what is not so; and a file from another time is noticed if the others are whole.
  */
 export function isDamage(edits: readonly Edit[]): boolean {
-  const isForged = edits.some((edit) => 'mend' in edit && edit.mend);
-  const needsOthers = edits.some((edit) => edit.do === 'older' || edit.do === 'swap' || isOfState(edit));
-  return !isForged && (!needsOthers || edits.length === 1);
+  const isMoved = edits.some((edit) => edit.do === 'older' || edit.do === 'swap');
+  return !isForged(edits) && (!isMoved || edits.length === 1);
+}
+
+/** Whether a check was made to hold again over what was changed. */
+export function isForged(edits: readonly Edit[]): boolean {
+  return edits.some((edit) => 'mend' in edit && edit.mend);
+}
+
+/** Whether bytes that pass a check can only be those that were there before. */
+export function isPlainDamage(edits: readonly Edit[]): boolean {
+  return !isForged(edits) && !edits.some((edit) => edit.do === 'older' || edit.do === 'swap');
 }

@@ -76,8 +76,9 @@ const MOST_BYTES = 1 << 18;
 function fieldHex(chance: Chance, old: Buffer): string {
   const bytes = Buffer.from(old);
   const at = chance.below(bytes.length);
-  switch (chance.below(5)) {
-    case 0: {
+  switch (chance.below(6)) {
+    case 0:
+    case 5: {
       const value = Buffer.alloc(Math.max(8, bytes.length));
       value.writeBigUInt64LE(chance.pick(U64_VALUES));
       return value.toString('hex', 0, bytes.length);
@@ -94,6 +95,10 @@ function fieldHex(chance: Chance, old: Buffer): string {
       return chance.bytes(bytes.length).toString('hex');
   }
 }
+
+/** `entry` for `b.entry7`. */
+const kindOfPart = (name: string) => name.replace(/^\w\.|[AB]$|\d+$/g, '');
+const KINDS_OF_PARTS = [...new Set([...PARTS.keys()].map(kindOfPart))];
 
 /** Every way into a JSON value. */
 function pathsOf(node: unknown, path: JsonPath = []): JsonPath[] {
@@ -157,20 +162,18 @@ export class EditGrammar {
   }
 
   #field(chance: Chance): Edit {
-    const [name, part] = chance.pick([...PARTS]);
+    // Every kind as often as the others, though there are many entries and one state.
+    const kind = chance.pick(KINDS_OF_PARTS);
+    const [name, part] = chance.pick([...PARTS].filter(([each]) => kindOfPart(each) === kind));
     const [field, { at, bytes }] = chance.pick(Object.entries(part.fields));
-    const from = chance.once(6) ? this.#sibling(name, chance) : part;
+    // What stands in another one of its kind is right, but not here.
+    const others = [...PARTS].filter(([each]) => kindOfPart(each) === kind).map(([, each]) => each);
+    const from = chance.once(6) ? chance.pick(others) : part;
     const source = wholeFiles(this.#scene).get(from.file) ?? Buffer.alloc(0);
     const old = Buffer.alloc(bytes);
     source.copy(old, 0, from.at + at, from.at + at + bytes);
     const hex = from === part ? fieldHex(chance, old) : old.toString('hex');
     return { do: 'field', part: name, field, hex, mend: !chance.once(3) };
-  }
-
-  /** A part of the same kind: what stands there is right, but not here. */
-  #sibling(name: string, chance: Chance) {
-    const kind = name.replace(/^\w\.|[AB]$|\d+$/g, '');
-    return chance.pick([...PARTS].filter(([other]) => other.includes(kind)).map(([, part]) => part));
   }
 
   #json(chance: Chance): Edit {

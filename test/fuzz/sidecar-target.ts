@@ -10,7 +10,7 @@ import { compareWithOrigin, digestSnapshots } from '../../core/snapshot/compare.
 import { listDirectory, listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { contentOf, copyMachine, setContent } from '../damage/copy-machine.ts';
-import { CLUSTER_BYTES, IMAGE_BYTES, type Scene } from '../damage/scene.ts';
+import { CLUSTER_BYTES, IMAGE_BYTES, type Scene, SIDECAR } from '../damage/scene.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 import type { Operation } from '../sim/session.ts';
 import { type TestContext, testContext } from '../support/context.ts';
@@ -18,7 +18,7 @@ import { create, IMAGE, noise, rawImage, read, withFile, write } from '../suppor
 import { type Chance, mutateList, shorter } from './chance.ts';
 import { type Edit, editedFiles, isDamage, isOfState, wholeFiles } from './sidecar-edits.ts';
 import { EditGrammar } from './sidecar-grammar.ts';
-import { answer, type Target } from './target.ts';
+import { answer, errorAnswer, type Target } from './target.ts';
 
 export interface SidecarInput {
   /** Which of the scenes is spoilt. */
@@ -45,8 +45,8 @@ const LOOKS: readonly Step[] = [
   'orphan',
 ];
 
-/** A file beside the image that is nobody's: to be there, as it was, at the end. */
-const PRECIOUS = '/precious';
+/** Files that are nobody's, beside the image and in the sidecar, with a store's name too: to be there, as they were. */
+const PRECIOUS = ['/precious', `${SIDECAR}/notes.txt`, `${SIDECAR}/z-00000000.cow`];
 const PRECIOUS_BYTES = noise(77, 30_000);
 const MOST_OPERATIONS = 5000;
 /** A cluster or a catalog at its largest, and a byte; whoever asks for more at once does not bound its memory. */
@@ -95,7 +95,7 @@ class Trial {
         !NEVER.includes(outcome.error.code),
         `${what}: ${outcome.error.code}: ${outcome.error.message}`,
       );
-      this.answers.push(answer(what, outcome.error.message));
+      this.answers.push(errorAnswer(what, outcome.error));
     }
     for (const { message } of context.warnings) this.answers.push(answer(what, message));
     return outcome;
@@ -131,8 +131,10 @@ class Trial {
 
   async #assertUntouched(when: string): Promise<void> {
     assert.ok((await rawImage(this.#host)).equals(this.#image), `the image is not as ${when} says`);
-    const precious = await contentOf(this.#host, PRECIOUS);
-    assert.ok(precious.equals(PRECIOUS_BYTES), `a file that is none of ours was changed by ${when}`);
+    for (const path of PRECIOUS) {
+      const precious = await contentOf(this.#host, path);
+      assert.ok(precious.equals(PRECIOUS_BYTES), `${path} is none of ours, and was changed by ${when}`);
+    }
   }
 
   async #verify(names: readonly string[]): Promise<void> {
@@ -263,9 +265,11 @@ async function runSidecar(scenes: readonly Scene[], seed: number, input: Sidecar
     if (bytes === undefined) await host.files.remove(path);
     else if (bytes !== wholeFiles(scene).get(name)) await setContent(host, path, bytes);
   }
-  const precious = await host.files.open(PRECIOUS, 'create');
-  await precious.write(PRECIOUS_BYTES, 0);
-  await precious.close();
+  for (const path of PRECIOUS) {
+    const precious = await host.files.open(path, 'create');
+    await precious.write(PRECIOUS_BYTES, 0);
+    await precious.close();
+  }
   const image = await rawImage(host);
   assert.equal(image.length, IMAGE_BYTES);
   const trial = new Trial(host, scene, image, input.edits);

@@ -1,4 +1,5 @@
 /** What the fuzzer needs to know of the thing it feeds. */
+import type { SnapError } from '../../core/base/errors.ts';
 import type { Chance } from './chance.ts';
 
 /** @typeParam I an input: plain JSON, since it is kept as a line of text */
@@ -16,6 +17,15 @@ export interface Target<I> {
    * @throws whatever the fuzzer is looking for
    */
   run(input: I): Promise<readonly string[]>;
+}
+
+/** An error as an answer: its code, and where it was made, with whoever asked for it. */
+export function errorAnswer(what: string, error: SnapError): string {
+  const places = (error.stack ?? '').matchAll(/\/((?:core|cmd)\/[\w/.-]+:\d+)/g);
+  return `${what}: ${error.code} ${[...places]
+    .slice(0, 2)
+    .map(([, place]) => place)
+    .join(' ')}`;
 }
 
 /** An answer in the form in which it counts as the same one: without the numbers, names and digests in it. */
