@@ -46,25 +46,26 @@ export async function recordDigest(
 ): Promise<string | undefined> {
   if (since.trust !== 'valid' || !since.timeCounts || since.changedOutside) return undefined;
   const silent: Context = { ...context, waitMs: 0, warn: () => undefined };
-  let volume: Volume | undefined;
   try {
-    volume = await Volume.open(silent, image, 'change');
-    return await volume.exclusiveIfSettled(async (hold) => {
-      const record = findByUuid(hold.catalog, since.uuid);
-      if (record === undefined || !isAlive(record)) return undefined;
-      const onDisk = findByUuid(await hold.sidecar.readCatalog(), since.uuid);
-      if (onDisk?.digest !== undefined) return onDisk.digest;
-      if (!isAsItWas(hold, since)) return undefined;
-      const wasClosed = hold.state.phase === 'closed';
-      await hold.commit((catalog) => withRecord(catalog, since.uuid, { digest }), { keepGeneration: true });
-      if (wasClosed) await closeState(hold);
-      return digest;
-    });
+    const volume = await Volume.open(silent, image, 'change');
+    try {
+      return await volume.exclusiveIfSettled(async (hold) => {
+        const record = findByUuid(hold.catalog, since.uuid);
+        if (record === undefined || !isAlive(record)) return undefined;
+        const onDisk = findByUuid(await hold.sidecar.readCatalog(), since.uuid);
+        if (onDisk?.digest !== undefined) return onDisk.digest;
+        if (!isAsItWas(hold, since)) return undefined;
+        const wasClosed = hold.state.phase === 'closed';
+        await hold.commit((catalog) => withRecord(catalog, since.uuid, { digest }), { keepGeneration: true });
+        if (wasClosed) await closeState(hold);
+        return digest;
+      });
+    } finally {
+      await volume.close();
+    }
   } catch (error) {
     // A sidecar that is busy, full or read-only leaves the digest for another time.
     if (error instanceof SnapError) return undefined;
     throw error;
-  } finally {
-    await volume?.close();
   }
 }
