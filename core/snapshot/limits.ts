@@ -110,9 +110,26 @@ async function end(
   why: { readonly reason: string; readonly clusterIndex: number | undefined },
 ): Promise<void> {
   const ending = { ...why, time: formatTime(hold.context.host.now()) };
-  await hold.commit((catalog) =>
-    records.reduce((changed, { uuid }) => withRecord(changed, uuid, { trust: 'invalid', ending }), catalog),
-  );
+  try {
+    await hold.commit((catalog) =>
+      records.reduce((changed, { uuid }) => withRecord(changed, uuid, { trust: 'invalid', ending }), catalog),
+    );
+  } catch (error) {
+    // A commit that failed may have taken place all the same; then the loss is told, whatever else is.
+    const { snapshots } = await hold.sidecar.readCatalog().catch(() => hold.catalog);
+    const isEnded = ({ uuid }: SnapshotRecord) =>
+      snapshots.some((found) => found.uuid === uuid && !isAlive(found));
+    tellEnd(hold, records.filter(isEnded), why);
+    throw error;
+  }
+  tellEnd(hold, records, why);
+}
+
+function tellEnd(
+  hold: Hold,
+  records: readonly SnapshotRecord[],
+  why: { readonly reason: string; readonly clusterIndex: number | undefined },
+): void {
   for (const record of records) {
     if (record.hidden) continue;
     hold.context.warn({
