@@ -3,6 +3,7 @@
  * descriptors), and what of each may be believed. A store is proven once for each generation of the catalog and
  * each repair; between those a sealed store only gains, by hand-over, what the next newer one has anyway.
  */
+import { closeAll } from '../io/close-all.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import type { Suspicion } from '../store/proof.ts';
@@ -103,7 +104,8 @@ export class StoreSet {
   }
 
   async close(): Promise<void> {
-    for (const store of this.#open.values()) await store.close();
+    const stores = [...this.#open.values()];
     this.#open.clear();
+    await closeAll(stores);
   }
 }

@@ -6,6 +6,7 @@
 import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
+import { closeAll } from '../io/close-all.ts';
 import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { Mutex } from '../io/mutex.ts';
 import { acquire, pollLock, release } from '../io/turnstile.ts';
@@ -218,9 +219,8 @@ export class Volume {
   }
 
   async close(): Promise<void> {
-    await this.#attached?.stores.close();
-    await this.#attached?.sidecar.close();
-    await this.origin.close();
+    const { stores, sidecar } = this.#attached ?? {};
+    await closeAll([stores, sidecar, this.origin]);
   }
 }
 
