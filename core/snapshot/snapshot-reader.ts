@@ -115,6 +115,7 @@ export class SnapshotReader {
       `${this.#snapshot}: cluster ${clusterIndex} at offset ${offsetBytes} cannot be told: ${reason?.message ?? 'a store of its chain is damaged'}`,
       {
         path: reason?.path,
+        errno: reason?.errno,
         clusterIndex,
         offsetBytes,
         snapshot: this.#snapshot,
