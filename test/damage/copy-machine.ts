@@ -29,8 +29,8 @@ function copyEntries(from: DirectoryInode, to: DirectoryInode, volume: MemoryVol
 }
 
 function copyInode(inode: Inode, volume: MemoryVolume): Inode {
-  const { number, mode, modifiedAtNs, durableModifiedAtNs } = inode;
-  const base = { number, mode, modifiedAtNs, durableModifiedAtNs };
+  const { number, mode, userId, groupId, modifiedAtNs, durableModifiedAtNs } = inode;
+  const base = { number, mode, userId, groupId, modifiedAtNs, durableModifiedAtNs };
   if (inode.kind === 'file') {
     const copy = Object.assign(volume.makeFile(mode), base);
     inode.content.copyInto(copy.content);

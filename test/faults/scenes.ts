@@ -1,137 +1,143 @@
-/** What the fault sweep starts from, and the operations of core that it disturbs. */
-import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
-import { type CollectRequest, collectSnapshots } from '../../core/snapshot/collect.ts';
-import { listImage } from '../../core/snapshot/list.ts';
-import { verifySnapshots } from '../../core/snapshot/verify.ts';
-import type { WriteOptions } from '../../core/snapshot/write.ts';
+/** What the fault sweep starts from: small machines in every state that an operation of core may find. */
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { readSnapshot } from '../../core/snapshot/read.ts';
+import { copyMachine } from '../damage/copy-machine.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
-import { type TestContext, testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, rawImage, read, withFile, write } from '../support/image.ts';
+import { testContext } from '../support/context.ts';
+import {
+  CollectingSink,
+  create,
+  IMAGE,
+  makeImage,
+  noise,
+  rawImage,
+  read,
+  withFile,
+  write,
+} from '../support/image.ts';
 
 export const SEED = 3;
-const CLUSTER_BYTES = 4096;
+export const CLUSTER_BYTES = 4096;
 /** Ten clusters and a short one. */
-const IMAGE_BYTES = 10 * CLUSTER_BYTES + 1000;
+export const IMAGE_BYTES = 10 * CLUSTER_BYTES + 1000;
 
 export interface Scene {
   readonly host: MemoryHost;
+  /** What each snapshot must read as. */
   readonly frozen: ReadonlyMap<string, Buffer>;
+  /** Of those, the ones that have ended. */
+  readonly ended: readonly string[];
   readonly image: Buffer;
+  /** Whether a full disk may end snapshots. */
+  readonly mayEnd: boolean;
+  /** Whether one ends without any fault. */
+  readonly atLimit: boolean;
 }
 
-export type SceneKind = 'plain' | 'invalidate' | 'refuse' | 'open' | 'touched';
+/**
+ * - `plain`: no snapshot
+ * - `invalidate`, `refuse`: three snapshots with that policy, each with copies of its own
+ * - `open`: left so by --no-sync
+ * - `owned`: the image belongs to another user
+ * - `limited`: the newest is at its limit
+ * - `ended`: the newest passed it
+ * - `touched`: all snapshots are marked by mistake
+ * - `left`: interrupted commands left files, and the middle snapshot is hidden
+ */
+export type SceneKind =
+  | 'plain'
+  | 'invalidate'
+  | 'refuse'
+  | 'open'
+  | 'owned'
+  | 'limited'
+  | 'ended'
+  | 'touched'
+  | 'left';
 
-/** `plain` has no snapshot; `open` was left so by --no-sync; in `touched` all snapshots are marked by mistake. */
+const CHANGES = [
+  [0, 2],
+  [1, 3],
+  [3, 2],
+] as const;
+
 export async function makeScene(kind: SceneKind): Promise<Scene> {
   const host = new MemoryHost(SEED);
-  const context = testContext(host);
   const content = noise(1, IMAGE_BYTES);
   content.fill(0, 3 * CLUSTER_BYTES, 5 * CLUSTER_BYTES);
   await makeImage(host, content);
+  if (kind === 'owned') await host.files.setOwner(IMAGE, { userId: 1000, groupId: 1000 });
   const frozen = new Map<string, Buffer>();
-  const onFull = kind === 'refuse' ? 'refuse' : 'invalidate';
-  const changes = [
-    [0, 2],
-    [1, 3],
-    [3, 2],
-  ] as const;
-  for (const [index, [cluster, count]] of changes.entries()) {
-    if (kind === 'plain') break;
-    const name = 'abc'.charAt(index);
-    frozen.set(name, await rawImage(host));
-    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES, onFull });
-    // The newest has no digest yet, except where one is needed.
-    if (name !== 'c' || kind === 'touched') await read(context, name);
-    const data = noise(10 + index, count * CLUSTER_BYTES);
-    const { failure } = await write(context, cluster * CLUSTER_BYTES, data, { sync: kind !== 'open' });
-    if (failure !== undefined) throw failure;
+  if (kind !== 'plain') await makeSnapshots(host, kind, frozen);
+  if (kind === 'touched') await touch(host);
+  if (kind === 'left') {
+    await hide(host, 'b');
+    frozen.delete('b');
+    await leaveBehind(host);
   }
-  if (kind === 'touched') {
-    await withFile(host, 'update', async (file) => {
-      const byte = Buffer.alloc(1);
-      await file.read(byte, 0);
-      await file.write(byte, 0);
-    });
-  }
-  return { host, frozen, image: await rawImage(host) };
-}
-
-/** What of the image an operation may change. */
-export interface Written {
-  readonly offsetBytes: number;
-  readonly data: Buffer;
-}
-
-export interface Tried {
-  readonly what: string;
-  readonly scene: SceneKind;
-  /** Does not change anything that lasts, so that every answer must be the same. */
-  readonly looks: boolean;
-  readonly written?: Written;
-  readonly creates?: string;
-  readonly removes: readonly string[];
-  /** What it answers, as far as it is the same each time. */
-  readonly work: (context: TestContext) => Promise<unknown>;
-}
-
-function writing(
-  what: string,
-  scene: SceneKind,
-  written: Written,
-  options: Partial<WriteOptions> = {},
-): Tried {
   return {
-    what: `write ${what} (${scene})`,
-    scene,
-    looks: false,
-    removes: [],
-    written,
-    work: async (context) => {
-      const { failure } = await write(context, written.offsetBytes, written.data, options);
-      if (failure !== undefined) throw failure;
-    },
+    host,
+    frozen,
+    ended: kind === 'ended' ? ['c'] : [],
+    image: await rawImage(host),
+    mayEnd: kind !== 'refuse',
+    atLimit: kind === 'limited',
   };
 }
 
-function collecting(what: string, removes: readonly string[], request: Partial<CollectRequest>): Tried {
-  const work = (context: TestContext) => collectSnapshots(context, IMAGE, { dryRun: false, ...request });
-  return { what: `collect ${what}`, scene: 'invalidate', looks: false, removes, work };
+async function makeSnapshots(host: MemoryHost, kind: SceneKind, frozen: Map<string, Buffer>): Promise<void> {
+  const context = testContext(host);
+  const onFull = kind === 'refuse' ? 'refuse' : 'invalidate';
+  const most = { limited: 3, ended: 1 } as const;
+  for (const [index, [cluster, count]] of CHANGES.entries()) {
+    const name = 'abc'.charAt(index);
+    frozen.set(name, await rawImage(host));
+    const isLimited = name === 'c' && (kind === 'limited' || kind === 'ended');
+    const maxSizeBytes = isLimited ? most[kind] * CLUSTER_BYTES : undefined;
+    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes });
+    // The newest has no digest yet, except where one is needed.
+    if (name !== 'c' || kind === 'touched') await read(context, name);
+    // Not the zeros, where they would count against no limit.
+    const offsetBytes = (isLimited ? cluster + 3 : cluster) * CLUSTER_BYTES;
+    const data = noise(10 + index, count * CLUSTER_BYTES);
+    const { failure } = await write(context, offsetBytes, data, { sync: kind !== 'open' });
+    if (failure !== undefined) throw failure;
+  }
 }
 
-function creating(what: string, scene: SceneKind, name: string): Tried {
-  const work = (context: TestContext) => create(context, name, { clusterSizeBytes: CLUSTER_BYTES });
-  return { what: `create ${what} (${scene})`, scene, looks: false, removes: [], creates: name, work };
+/** Its time changes, and not a byte. */
+async function touch(host: MemoryHost): Promise<void> {
+  await withFile(host, 'update', async (file) => {
+    const byte = Buffer.alloc(1);
+    await file.read(byte, 0);
+    await file.write(byte, 0);
+  });
 }
 
-function looking(what: string, scene: SceneKind, work: Tried['work']): Tried {
-  return { what: `${what} (${scene})`, scene, looks: true, removes: [], work };
+/** Removes a snapshot while it is read. */
+async function hide(host: MemoryHost, name: string): Promise<void> {
+  const sink = new CollectingSink(async () => {
+    await collectSnapshots(testContext(host), IMAGE, { names: [name], dryRun: false });
+  });
+  const options = { offsetBytes: 0, allowModifiedOrigin: false, digest: false };
+  await readSnapshot(testContext(host), { image: IMAGE, name }, options, sink);
 }
 
-const fresh = { offsetBytes: 7 * CLUSTER_BYTES + 5, data: noise(20, 2 * CLUSTER_BYTES) };
-const copied = { offsetBytes: 3 * CLUSTER_BYTES, data: noise(21, CLUSTER_BYTES + 50) };
-const extending = { offsetBytes: IMAGE_BYTES + 5000, data: noise(22, 3 * CLUSTER_BYTES) };
+/** What a creation leaves that is killed before its store has its name, or before its catalog has; a first sidecar too. */
+async function leaveBehind(host: MemoryHost): Promise<void> {
+  for (const suffix of ['.cow.tmp', 'catalog.json.tmp']) {
+    const session = host.session(({ kind, path }) => {
+      if (kind === 'rename' && path.endsWith(suffix)) session.kill();
+    });
+    await create(testContext(session), 'x', { clusterSizeBytes: CLUSTER_BYTES }).catch(() => undefined);
+  }
+  const unfinished = `${IMAGE}.snap.0123456789abcdef.tmp`;
+  await host.files.makeDirectory(unfinished, 0o700);
+  const file = await host.files.open(`${unfinished}/state`, 'create', 0o600);
+  await file.close();
+}
 
-export const TRIED: readonly Tried[] = [
-  creating('first', 'plain', 'd'),
-  creating('second', 'invalidate', 'd'),
-  writing('fresh', 'invalidate', fresh),
-  writing('fresh', 'open', fresh),
-  writing('copied', 'invalidate', copied),
-  writing('past the end', 'invalidate', extending, { extend: true }),
-  writing('delta', 'refuse', fresh, { delta: true }),
-  looking('read a', 'invalidate', (context) => read(context, 'a')),
-  looking('read c', 'invalidate', (context) => read(context, 'c')),
-  looking('verify', 'invalidate', (context) => verifySnapshots(context, IMAGE, [])),
-  looking('list', 'invalidate', (context) => listImage(context, IMAGE)),
-  collecting('oldest', ['a'], { names: ['a'] }),
-  collecting('middle', ['b'], { names: ['b'] }),
-  collecting('newest', ['c'], { names: ['c'] }),
-  collecting('by rule', ['a', 'b'], { rules: { keepLast: 1 } }),
-  {
-    what: 'accept-origin',
-    scene: 'touched',
-    looks: false,
-    removes: [],
-    work: (context) => acceptOrigin(context, IMAGE, { dryRun: false }),
-  },
-];
+/** Another of the same. */
+export function copyScene(scene: Scene): MemoryHost {
+  return copyMachine(scene.host, SEED);
+}

@@ -1,0 +1,76 @@
+/**
+ * Which calls may fail without an error, and why: everything that is not named here is told. And which must not be told
+ * of: what comes after the answer.
+ */
+import type { Operation } from '../sim/session.ts';
+import { IMAGE } from '../support/image.ts';
+import type { Tried } from './operations.ts';
+
+const SIDECAR = `${IMAGE}.snap`;
+const LOOKS_AT_STORE: readonly string[] = ['stat', 'open', 'read'];
+
+/** The call that failed, and what it was part of. */
+export interface Met {
+  readonly tried: Tried;
+  readonly calls: readonly Operation[];
+  readonly at: number;
+  readonly failed: Operation;
+  /** No space, no quota, no larger file. */
+  readonly full: boolean;
+  readonly stays: boolean;
+}
+
+interface Harmless {
+  readonly why: string;
+  readonly is: (met: Met) => boolean;
+}
+
+const HARMLESS: readonly Harmless[] = [
+  { why: 'a file works whoever owns it', is: ({ failed }) => failed.kind === 'setOwner' },
+  {
+    why: 'the reserve is made again by a later commit',
+    is: ({ failed }) => failed.path.endsWith('/reserve'),
+  },
+  { why: 'a digest is recorded another time', is: isRecording },
+  {
+    why: 'on a full disk a snapshot ends, one that cannot be handed over is hidden, or the reserve makes room',
+    is: ({ tried, failed, full, stays }) => full && !stays && !tried.looks && isOfSidecar(failed),
+  },
+  {
+    why: 'the newest store is looked at before it is known who needs it; who does looks again',
+    is: ({ tried, failed: { kind, path }, stays }) =>
+      !stays && !tried.looks && LOOKS_AT_STORE.includes(kind) && path.endsWith('.cow'),
+  },
+  {
+    why: 'unfinished sidecars stay where the image cannot be written to',
+    is: ({ tried, failed: { kind, path } }) =>
+      tried.removesGarbage === true && kind === 'open' && path === IMAGE,
+  },
+];
+
+/** Its directory and the one above it, which are flushed, are of it. */
+function isOfSidecar({ path }: Operation): boolean {
+  return path === '/' || path === SIDECAR || path.startsWith(`${SIDECAR}/`);
+}
+
+/** A reader opens the image again, with files of its own, to record what it read. */
+function isRecording({ tried, calls, at }: Met): boolean {
+  if (!tried.reads) return false;
+  const opened = calls.flatMap(({ kind, path }, index) => (kind === 'open' && path === IMAGE ? [index] : []));
+  const [, again = calls.length] = opened;
+  const from = calls.slice(0, again).findLastIndex(({ kind, path }) => kind === 'stat' && path === IMAGE);
+  const until = calls.findIndex(
+    ({ kind, path }, index) => index > again && kind === 'close' && path === IMAGE,
+  );
+  return at >= from && at <= until;
+}
+
+/** Why the call may fail without an error; undefined where it may not. */
+export function whyHarmless(met: Met): string | undefined {
+  return HARMLESS.find(({ is }) => is(met))?.why;
+}
+
+/** Whether the operation must succeed all the same, if nothing else fails. */
+export function mustPass(met: Met): boolean {
+  return !met.stays && isRecording(met);
+}
