@@ -29,6 +29,7 @@ function nameOf(target) {
   return path
     .basename(target)
     .replace(/[0-9a-f]{16}(?=\.|$)/g, 'H')
+    .replace(/\.[0-9a-f]{12}(?=\.tmp$)/, '.H')
     .replace(/-[0-9a-f]{8}(?=\.cow)/g, '-H');
 }
 
