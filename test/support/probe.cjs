@@ -14,6 +14,7 @@ const path = require('node:path');
 const probe = JSON.parse(process.env.IMGSNAP_PROBE ?? '{}');
 const { openSync, writeSync } = fs;
 const log = probe.log === undefined ? undefined : openSync(probe.log, 'a');
+const waits = probe.waits === undefined ? undefined : openSync(probe.waits, 'a');
 const paths = new Map([
   [0, '<stdin>'],
   [1, '<stdout>'],
@@ -139,11 +140,35 @@ for (const verb of ['read', 'write']) {
   };
 }
 
+/** The turnstile's two bytes, as in core/io/lock-offsets.ts; since when a descriptor wants in, and is in. */
+const [NEXT, ACTIVE] = [2 ** 52, 2 ** 52 + 1];
+const wantedSince = new Map();
+const heldSince = new Map();
+
+/** Notes how long it took from the first try at the turnstile until it was passed, and from there until it was left. */
+function noteLock(word, [fd, offset], { atMs, granted }) {
+  if (word === 'lock' && offset === NEXT && !wantedSince.has(fd)) wantedSince.set(fd, atMs);
+  if (offset !== ACTIVE || (word === 'lock' && !granted)) return;
+  const [from, to] = word === 'lock' ? [wantedSince, heldSince] : [heldSince, undefined];
+  const ms = performance.now() - (from.get(fd) ?? Number.NaN);
+  from.delete(fd);
+  to?.set(fd, performance.now());
+  writeSync(
+    waits,
+    `${word === 'lock' ? 'waited' : 'held'} ${ms.toFixed(3)} ${path.basename(process.argv[1])}\n`,
+  );
+}
+
 const addon = createRequire(process.argv[1])('fs-native-extensions');
 for (const [verb, word] of [
   ['tryLock', 'lock'],
   ['unlock', 'unlock'],
 ]) {
   const original = addon[verb];
-  addon[verb] = (...args) => through(word, paths.get(args[0]), args, (given) => original(...given));
+  addon[verb] = (...args) => {
+    const atMs = waits === undefined ? 0 : performance.now();
+    const granted = through(word, paths.get(args[0]), args, (given) => original(...given));
+    if (waits !== undefined) noteLock(word, args, { atMs, granted });
+    return granted;
+  };
 }
