@@ -46,6 +46,8 @@ export interface Counts {
 export interface LockTime {
   readonly ms: number;
   readonly command: string;
+  /** When it ended, on a clock that all share. */
+  readonly atMs: number;
 }
 
 export interface RaceResult {
@@ -195,7 +197,11 @@ export class Race {
   #lockTimes(word: 'waited' | 'held'): LockTime[] {
     const lines = readFileSync(this.work.path(WAITS), 'utf8').trimEnd().split('\n');
     const found = lines.map((line) => line.split(' ')).filter(([first]) => first === word);
-    const times = found.map(([, ms, command = '']) => ({ ms: Number(ms), command }));
+    const times = found.map(([, ms, command = '', us]) => ({
+      ms: Number(ms),
+      command,
+      atMs: Number(us) / 1000,
+    }));
     return times.sort((a, b) => a.ms - b.ms);
   }
 

@@ -10,7 +10,7 @@ import { type ProcessOptions, packagePath, type RunningProcess, startProcess } f
 export interface Probe {
   /** A file to which every call is added, a point on each line. */
   readonly log?: string;
-  /** A file to which each taking of the lock adds `waited` and `held`, the milliseconds, and the command. */
+  /** A file to which each taking of the lock adds `waited` and `held`, the milliseconds, the command, and when in μs. */
   readonly waits?: string;
   /** Where to act: at the `nth` time (1 unless given) that this point is passed, or at the call of this number from 1. */
   readonly point?: string;
