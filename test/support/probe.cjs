@@ -12,6 +12,7 @@ const { constants } = require('node:os');
 const path = require('node:path');
 
 const probe = JSON.parse(process.env.IMGSNAP_PROBE ?? '{}');
+const PAGE_BYTES = 4096;
 const { openSync, writeSync } = fs;
 const log = probe.log === undefined ? undefined : openSync(probe.log, 'a');
 const waits = probe.waits === undefined ? undefined : openSync(probe.waits, 'a');
@@ -30,8 +31,9 @@ function nameOf(target) {
   return path
     .basename(target)
     .replace(/[0-9a-f]{16}(?=\.|$)/g, 'H')
-    .replace(/\.[0-9a-f]{12}(?=\.tmp$)/, '.H')
-    .replace(/-[0-9a-f]{8}(?=\.cow)/g, '-H');
+    .replace(/\.[0-9a-f]{12}(?=\.tmp$)/g, '.H')
+    .replace(/-[0-9a-f]{8}(?=\.cow)/g, '-H')
+    .replace(/^.*-H(?=\.cow)/, (store) => (probe.anyStore === true ? '*' : store));
 }
 
 /** Numbers this call; says whether it is the one. */
@@ -68,16 +70,26 @@ function shortened(args, at) {
   return cut;
 }
 
+/** The arguments for what a kill within a write leaves: whole pages of it, or all where it has no boundary of pages. */
+function torn(args, at) {
+  const cut = [...args];
+  const [, lengthBytes, positionBytes] = args.slice(at + 1);
+  const half = positionBytes + Math.ceil(lengthBytes / 2);
+  const firstBytes = half - (half % PAGE_BYTES) - positionBytes;
+  if (firstBytes > 0) cut[at + 2] = firstBytes;
+  return cut;
+}
+
 /** `call` is given the arguments, and answers, or gives a promise, as the original does. */
 function through(verb, target, args, call, lengthAt) {
   if (!arrive(verb, target)) return call(args);
   if (probe.action === 'fail') throw errorFor(verb);
   if (probe.action === 'short') return call(lengthAt === undefined ? args : shortened(args, lengthAt));
-  if (probe.when !== 'after') {
+  if (probe.when !== 'after' && probe.when !== 'half') {
     act();
     return call(args);
   }
-  const answer = call(args);
+  const answer = call(probe.when === 'half' && lengthAt !== undefined ? torn(args, lengthAt) : args);
   if (typeof answer?.then !== 'function') {
     act();
     return answer;

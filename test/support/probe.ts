@@ -16,8 +16,10 @@ export interface Probe {
   readonly point?: string;
   readonly nth?: number;
   readonly call?: number;
-  /** `before` unless given. */
-  readonly when?: 'before' | 'after';
+  /** `before` unless given; `half`: after half of the pages of a write, as a kill within it leaves it. */
+  readonly when?: 'before' | 'after' | 'half';
+  /** Stores are all called `*.cow`, so that a point has the same name whatever snapshots there are. */
+  readonly anyStore?: boolean;
   readonly action?: 'kill' | 'stop' | 'fail' | 'short';
   /** What `fail` answers, as `EIO`. */
   readonly errno?: string;

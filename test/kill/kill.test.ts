@@ -1,0 +1,16 @@
+/**
+ * Real commands killed on a real file system, as many as every test run can have; `npm run test:kill` has more. What is
+ * killed follows from the seed that a failure prints.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runKills } from './run.ts';
+
+const KILLS = 40;
+
+test('commands killed at named points and at any moment: nothing is lost, wrong or left', async (t) => {
+  const seed = Number(process.env.IMGSNAP_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  t.diagnostic(`IMGSNAP_SEED=${seed}`);
+  const { kills } = await runKills(KILLS, seed);
+  assert.ok(kills >= KILLS);
+});

@@ -1,0 +1,141 @@
+/**
+ * A long life of an image: round after round a command is killed, then everything is compared with the model. What is
+ * killed follows from the seed; with a killer that knows only named points, all of it does.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, rmSync } from 'node:fs';
+import { mulberry32 } from '../sim/memory-host.ts';
+import { KIB, MIB, type Workplace } from '../support/commands.ts';
+import { type Area, type Below, chooseJob, content, type Job, RECIPES } from './jobs.ts';
+import type { Ended, Killer } from './killers.ts';
+import type { Done } from './model.ts';
+import { acceptRound, outsideRound } from './outside.ts';
+import { Scene } from './scene.ts';
+
+const LIFE_ROUNDS = 150;
+const CLEAN_EVERY = 8;
+
+export interface Tally {
+  kills: number;
+  finished: number;
+}
+
+export class World {
+  readonly #work: Workplace;
+  readonly #killer: Killer;
+  readonly #below: Below;
+  #scene: Scene | undefined;
+  #age = 0;
+  kills = 0;
+  rounds = 0;
+  /** Commands by recipe. */
+  readonly tallies = new Map<string, Tally>();
+  /** The latest rounds, for whoever reads of a failure. */
+  readonly lines: string[] = [];
+
+  constructor(work: Workplace, killer: Killer, seed: number) {
+    this.#work = work;
+    this.#killer = killer;
+    const random = mulberry32(seed);
+    this.#below = (limit) => (limit <= 1 ? 0 : random() % Math.floor(limit));
+  }
+
+  /** Until so many were killed. */
+  async run(kills: number): Promise<void> {
+    while (this.kills < kills) {
+      this.rounds += 1;
+      await this.#round();
+    }
+    if (this.#scene !== undefined) await this.#scene.checkClean();
+  }
+
+  async #round(): Promise<void> {
+    const below = this.#below;
+    const scene = this.#scene ?? this.#makeScene();
+    this.#scene = scene;
+    const roll = below(100);
+    if (roll < 8) await this.#firstRound();
+    else if (roll < 11 && scene.model.names.length > 0) await acceptRound(scene, this.#kill);
+    else if (roll < 14 && scene.model.names.length > 0) await outsideRound(scene, below, this.#kill);
+    else await this.#plainRound(scene);
+    this.#age += 1;
+    if (this.#age % CLEAN_EVERY === 0) await this.#clean(scene);
+    if (this.#age >= LIFE_ROUNDS) this.#scene = undefined;
+  }
+
+  #makeScene(): Scene {
+    const below = this.#below;
+    this.#age = 0;
+    const [clusterSizeBytes, most] = (
+      [
+        [4 * KIB, 200 * KIB],
+        [4 * KIB, 60 * KIB],
+        [64 * KIB, 3 * MIB],
+      ] as const
+    )[below(3)] ?? [4 * KIB, 60 * KIB];
+    const sizeBytes = most / 2 + below(most / 2);
+    this.#say(`an image of ${sizeBytes} bytes, clusters of ${clusterSizeBytes}`);
+    return new Scene(this.#work, 'disk.img', content(below, sizeBytes), clusterSizeBytes);
+  }
+
+  async #plainRound(scene: Scene): Promise<void> {
+    const below = this.#below;
+    const { names } = scene.model;
+    if (this.#killer.atOnce() === 1) {
+      await scene.check(await this.#kill(scene, [chooseJob(scene, below, { ...WHOLE, names })]));
+      return;
+    }
+    const first = chooseJob(scene, below, { from: 0, to: 0.5, names, shared: true });
+    // A snapshot that is being removed is named by nobody else.
+    const left = names.filter((name) => !first.effect.removes?.includes(name));
+    const second = chooseJob(scene, below, { from: 0.5, to: 1, names: left, shared: true });
+    await scene.check(await this.#kill(scene, [first, second]));
+  }
+
+  /** An image's first snapshot, on an image of its own that does not live long. */
+  async #firstRound(): Promise<void> {
+    const below = this.#below;
+    const scene = new Scene(this.#work, 'new.img', content(below, 1 + below(40 * KIB)), 4 * KIB);
+    const make = (recipe: string): Job => {
+      const made = RECIPES[recipe]?.make(scene, below, { ...WHOLE, names: scene.model.names });
+      assert.ok(made);
+      return { recipe: `first ${recipe}`, ...made };
+    };
+    await scene.check(await this.#kill(scene, [make('create')]));
+    await scene.check(await this.#kill(scene, [make(below(2) === 0 ? 'write' : 'create')]));
+    await scene.checkClean();
+    scene.remove();
+  }
+
+  readonly #kill = async (scene: Scene, jobs: readonly Job[]): Promise<Done[]> => {
+    const due = await scene.repairDue();
+    const kind = `${jobs[0]?.recipe}${due ? ', repair due' : ''}`;
+    this.#say(jobs.map(({ recipe, args }) => `${recipe}: ${args.join(' ')}`).join(' | '));
+    const { ended, where } = await this.#killer.attempt(this.#work, jobs, kind);
+    const ends = ended.map(({ finished }) => (finished ? 'finished' : 'killed')).join(', ');
+    this.#say(`  ${due ? 'repair due, ' : ''}${where}: ${ends}`);
+    for (const each of ended) this.#count(each);
+    return ended.map(({ job: { effect }, finished }) => ({ effect, finished }));
+  };
+
+  #count({ job: { recipe }, finished }: Ended): void {
+    const tally = this.tallies.get(recipe) ?? { kills: 0, finished: 0 };
+    if (finished) tally.finished += 1;
+    else tally.kills += 1;
+    if (!finished) this.kills += 1;
+    this.tallies.set(recipe, tally);
+  }
+
+  async #clean(scene: Scene): Promise<void> {
+    await scene.checkClean();
+    // A killed `snap-read -o` leaves its unfinished file, which no command knows of.
+    for (const name of readdirSync(this.#work.path('out'))) rmSync(this.#work.path(`out/${name}`));
+  }
+
+  #say(line: string): void {
+    this.lines.push(`${this.rounds}: ${line}`);
+    if (this.lines.length > 40) this.lines.shift();
+  }
+}
+
+const WHOLE: Omit<Area, 'names'> = { from: 0, to: 1, shared: false };
