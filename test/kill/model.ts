@@ -16,10 +16,15 @@ export interface Effect {
   readonly removes?: readonly string[];
 }
 
-/** A command that has ended. A finished one has its whole effect, a killed one any part of it. */
+/**
+ * How a command ended. A finished one has its whole effect; a killed one any part of it; one that was interrupted, and
+ * could go on until nothing was half-done, has each of its changes or not.
+ */
+export type Outcome = 'finished' | 'killed' | 'interrupted';
+
 export interface Done {
   readonly effect: Effect;
-  readonly finished: boolean;
+  readonly outcome: Outcome;
 }
 
 export interface Found {
@@ -45,14 +50,16 @@ export class Model {
   learn(done: readonly Done[], found: Found): void {
     this.#judgeImage(done, found.image);
     const removable = new Set(done.flatMap(({ effect }) => effect.removes ?? []));
-    const removed = new Set(done.flatMap(({ effect, finished }) => (finished ? (effect.removes ?? []) : [])));
+    const removed = new Set(
+      done.flatMap(({ effect, outcome }) => (outcome === 'finished' ? (effect.removes ?? []) : [])),
+    );
     for (const name of this.snapshots.keys()) {
       assert.ok(found.snapshots.has(name) || removable.has(name), `snapshot ${name} is lost`);
     }
-    for (const { effect, finished } of done) {
+    for (const { effect, outcome } of done) {
       const { creates } = effect;
       const isThere = creates === undefined || found.snapshots.has(creates);
-      assert.ok(isThere || !finished, `snapshot ${creates} was created and is not there`);
+      assert.ok(isThere || outcome !== 'finished', `snapshot ${creates} was created and is not there`);
     }
     const learned = new Map<string, Buffer>();
     for (const [name, bytes] of found.snapshots) {
@@ -77,11 +84,12 @@ export class Model {
   }
 
   #judgeImage(done: readonly Done[], found: Buffer): void {
-    const writes = done.flatMap(({ effect, finished }) =>
-      effect.write ? [{ ...effect.write, finished }] : [],
+    const writes = done.flatMap(({ effect: { write }, outcome }) => (write ? [{ write, outcome }] : []));
+    const endOf = ({ write }: { write: Written }) => write.offsetBytes + write.data.length;
+    const least = Math.max(
+      this.image.length,
+      ...writes.filter(({ outcome }) => outcome === 'finished').map(endOf),
     );
-    const endOf = ({ offsetBytes, data }: Written) => (data.length === 0 ? 0 : offsetBytes + data.length);
-    const least = Math.max(this.image.length, ...writes.filter(({ finished }) => finished).map(endOf));
     const most = Math.max(this.image.length, ...writes.map(endOf));
     assert.ok(
       found.length >= least && found.length <= most,
@@ -89,9 +97,11 @@ export class Model {
     );
     const allowed = Buffer.alloc(found.length);
     this.image.copy(allowed);
-    for (const { offsetBytes, data, finished } of writes) {
-      if (finished) data.copy(allowed, offsetBytes);
-      else takeWhatIsThere(allowed, found, { offsetBytes, data });
+    for (const { write, outcome } of writes) {
+      const { offsetBytes, data } = write;
+      const isThere = found.subarray(offsetBytes, offsetBytes + data.length).equals(data);
+      if (outcome === 'killed') takeWhatIsThere(allowed, found, write);
+      else if (outcome === 'finished' || isThere) data.copy(allowed, offsetBytes);
     }
     assertSame(found, allowed, 'the image');
   }

@@ -54,5 +54,5 @@ export async function outsideRound(scene: Scene, below: Below, kill: Kill): Prom
   const marked = (await scene.list()).filter(({ state }) => state === 'modified').map(({ name }) => name);
   if (marked.length === 0) return;
   await work.ok('snap-gc', ['-q', ...marked.map((name) => `${image}@${name}`)]);
-  await scene.check([{ effect: { removes: marked }, finished: true }]);
+  await scene.check([{ effect: { removes: marked }, outcome: 'finished' }]);
 }

@@ -2,9 +2,11 @@
  * The named points that a command passes, as they become known from logs of runs, and which were tried how often: the
  * least tried one comes next, and those that change something before those that only look.
  */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import type { Probe } from '../support/probe.ts';
 import type { Below } from './jobs.ts';
 
-export interface Target {
+interface Target {
   readonly point: string;
   readonly nth: number;
   readonly when: 'before' | 'after' | 'half';
@@ -24,7 +26,7 @@ function timesFor(point: string): readonly Target['when'][] {
   return mayBeTorn ? ['before', 'half', 'after'] : ['before', 'after'];
 }
 
-export class Points {
+class Points {
   /** By a kind of run: a command passes other points where it has something to repair. */
   readonly #known = new Map<string, Map<string, Tried>>();
 
@@ -43,10 +45,12 @@ export class Points {
     }
   }
 
-  /** Where to kill the next one; undefined while nothing is known of this kind. */
-  next(kind: string, below: Below): Target | undefined {
-    const known = [...(this.#known.get(kind)?.values() ?? [])];
-    const isLook = ({ point }: Target) => LOOKS.has(point.split(' ')[0] ?? '');
+  /** Where to act the next time, perhaps only at some verbs; undefined while nothing is known of this kind. */
+  next(kind: string, below: Below, verbs?: ReadonlySet<string>): Target | undefined {
+    const verbOf = ({ point }: Target) => point.split(' ')[0] ?? '';
+    const isLook = (each: Target) => LOOKS.has(verbOf(each));
+    const every = [...(this.#known.get(kind)?.values() ?? [])];
+    const known = every.filter((each) => verbs?.has(verbOf(each)) ?? true);
     const rank = (each: Tried) => 2 * each.tries + (isLook(each) ? 1 : 0);
     const least = Math.min(...known.map(rank));
     const best = known.filter((each) => rank(each) === least);
@@ -59,5 +63,46 @@ export class Points {
   coverage(): { known: number; tried: number } {
     const all = [...this.#known.values()].flatMap((known) => [...known.values()]);
     return { known: all.length, tried: all.filter(({ tries }) => tries > 0).length };
+  }
+}
+
+const GUESS_ONE_IN = 6;
+/** About as many as the longest command makes. */
+const MOST_CALLS = 150;
+
+/** Chooses points, and learns and counts them. */
+export class NamedPoints {
+  readonly below: Below;
+  readonly #points = new Points();
+  /** How many were met, by verb and name. */
+  readonly #counts = new Map<string, number>();
+
+  constructor(below: Below) {
+    this.below = below;
+  }
+
+  /** The least tried one; now and then a guess, which finds points that no run has come to yet. */
+  choose(kind: string, verbs?: ReadonlySet<string>): Probe {
+    const target = this.below(GUESS_ONE_IN) === 0 ? undefined : this.#points.next(kind, this.below, verbs);
+    return { anyStore: true, ...(target ?? { call: 1 + this.below(MOST_CALLS) }) };
+  }
+
+  /** Learns from the log of a run that has ended. */
+  learn(kind: string, logPath: string): string[] {
+    const calls = existsSync(logPath) ? readFileSync(logPath, 'utf8').trimEnd().split('\n') : [];
+    rmSync(logPath, { force: true });
+    this.#points.note(kind, calls);
+    return calls;
+  }
+
+  count(point: string): void {
+    this.#counts.set(point, (this.#counts.get(point) ?? 0) + 1);
+  }
+
+  remarks(): string {
+    const { known, tried } = this.#points.coverage();
+    const counts = [...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1));
+    const lines = counts.map(([point, count]) => `  ${String(count).padStart(5)}  ${point}`);
+    return [`${tried} of ${known} known points tried; how often at which:`, ...lines].join('\n');
   }
 }

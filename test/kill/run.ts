@@ -1,6 +1,7 @@
 /**
- * Kills commands for as long as one likes: `npm run test:kill -- [KILLS] [SEED]`. Half of the kills are at named points,
- * and come again from the seed; half are at any moment. A failure keeps its directory and says where it is.
+ * Kills commands for as long as one likes: `npm run test:kill -- [KILLS] [SEED] [WORLD]`. Half of the kills are at named points,
+ * and come again from the seed; half are at any moment. Beside them commands are ended by signals, and stopped at a lock
+ * while others want it. A failure keeps its directory and says where it is.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,31 +9,41 @@ import { join } from 'node:path';
 import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { mulberry32 } from '../sim/memory-host.ts';
 import { Workplace } from '../support/commands.ts';
-import { type Killer, MomentKiller, PointKiller } from './killers.ts';
+import { LockStopper } from './fights.ts';
+import type { Below } from './jobs.ts';
+import { type Killer, PointKiller, SignalSender } from './killers.ts';
+import { MomentKiller } from './moments.ts';
 import { World } from './world.ts';
 
 const DEFAULT_KILLS = 4000;
 
-export interface KillReport {
-  readonly kills: number;
-  readonly text: string;
-}
+/** The kinds of worlds, and how many commands each meets for every kill that was asked for. */
+const WORLDS = {
+  points: { killer: PointKiller, share: 1 / 2 },
+  moments: { killer: MomentKiller, share: 1 / 2 },
+  signals: { killer: SignalSender, share: 1 / 4 },
+  fights: { killer: LockStopper, share: 1 / 4 },
+};
 
-/** Runs two worlds at once, until there were so many kills. @throws with seed, round and directory */
-export async function runKills(kills: number, seed: number): Promise<KillReport> {
+/**
+ * Runs the worlds, or one of them, two at a time.
+ * @returns what was done @throws with seed, round and directory
+ */
+export async function runKills(kills: number, seed: number, only?: string): Promise<string> {
   await loadXxh64();
   const directory = mkdtempSync(join(tmpdir(), 'imgsnap-kill-'));
-  const below = (salt: number) => {
-    const random = mulberry32(seed + salt);
-    return (limit: number) => random() % limit;
+  const texts: string[] = [];
+  const rest = Object.entries(WORLDS).filter(([name]) => only === undefined || name === only);
+  const runner = async () => {
+    for (let next = rest.shift(); next !== undefined; next = rest.shift()) {
+      const [name, { killer, share }] = next;
+      // Not the numbers that the world chooses by.
+      texts.push(await live(name, new killer(chance(seed + 1)), Math.ceil(kills * share)));
+    }
   };
-  const worlds = await Promise.all([
-    live('points', new PointKiller(below(1)), Math.ceil(kills / 2)),
-    live('moments', new MomentKiller(below(2)), Math.floor(kills / 2)),
-  ]);
-  const texts = worlds.flatMap(({ name, world, killer }) => [describe(name, world), killer.remarks()]);
+  await Promise.all([runner(), runner()]);
   rmSync(directory, { recursive: true });
-  return { kills: worlds.reduce((sum, { world }) => sum + world.kills, 0), text: texts.join('\n') };
+  return texts.join('\n');
 
   async function live(name: string, killer: Killer, share: number) {
     const place = join(directory, name);
@@ -41,20 +52,30 @@ export async function runKills(kills: number, seed: number): Promise<KillReport>
     try {
       await world.run(share);
     } catch (error) {
-      const where = `seed ${seed}, world of ${name}, round ${world.rounds}; left in ${place}`;
+      const where = `${kills} ${seed} ${name}: round ${world.rounds}, left in ${place}`;
       throw new Error(`${where}\n  ${world.lines.join('\n  ')}\n${String(error)}`, { cause: error });
     }
-    return { name, world, killer };
+    return `${describe(name, world)}\n${killer.remarks()}`;
   }
+}
+
+function chance(seed: number): Below {
+  const random = mulberry32(seed);
+  return (limit) => random() % limit;
 }
 
 function describe(name: string, world: World): string {
   const tallies = [...world.tallies].sort(([a], [b]) => (a < b ? -1 : 1));
   const lines = tallies.map(
-    ([recipe, { kills, finished }]) =>
-      `  ${String(kills).padStart(5)} killed ${String(finished).padStart(5)} finished  ${recipe}`,
+    ([recipe, { met, killed, interrupted, finished }]) =>
+      `  ${row(met, killed + interrupted, finished)}  ${recipe}`,
   );
-  return [`${name}: ${world.kills} kills in ${world.rounds} rounds`, ...lines].join('\n');
+  const head = `  ${'met'.padStart(10)}${'unfinished'.padStart(12)}${'finished'.padStart(12)}`;
+  return [`${name}: ${world.met} met in ${world.rounds} rounds`, head, ...lines].join('\n');
+}
+
+function row(...counts: number[]): string {
+  return counts.map((count) => String(count).padStart(10)).join('  ');
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -62,7 +83,6 @@ if (process.argv[1] === import.meta.filename) {
   const seed = Number(process.argv[3] ?? Date.now() % 2 ** 31);
   console.log(`kills: seed ${seed}`);
   const startMs = performance.now();
-  const report = await runKills(kills, seed);
-  console.log(report.text);
-  console.log(`${report.kills} kills survived in ${((performance.now() - startMs) / 1000).toFixed(0)} s`);
+  console.log(await runKills(kills, seed, process.argv[4]));
+  console.log(`survived, in ${((performance.now() - startMs) / 1000).toFixed(0)} s`);
 }

@@ -133,6 +133,17 @@ export class Scene {
     ];
   }
 
+  /** What killed readers left in `out`. */
+  unfinishedOutputs(): string[] {
+    return readdirSync(this.work.path('out')).filter((name) => name !== 'copy');
+  }
+
+  /** A command that could end in order left nothing to do for others. */
+  async checkTidy(): Promise<void> {
+    assert.deepEqual([...(await this.strangers()), ...this.unfinishedOutputs()], [], 'left by a command');
+    assert.equal(await this.repairDue(), false, 'repair is due after a command that ended in order');
+  }
+
   /** `snap-gc IMAGE` leaves nothing that does not belong there, nothing to repair, and all snapshots as they are. */
   async checkClean(): Promise<void> {
     await this.work.ok('snap-gc', ['-q', this.image]);

@@ -3,22 +3,19 @@
  * killed follows from the seed; with a killer that knows only named points, all of it does.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mulberry32 } from '../sim/memory-host.ts';
 import { KIB, MIB, type Workplace } from '../support/commands.ts';
 import { type Area, type Below, chooseJob, content, type Job, RECIPES } from './jobs.ts';
 import type { Ended, Killer } from './killers.ts';
-import type { Done } from './model.ts';
+import type { Done, Outcome } from './model.ts';
 import { acceptRound, outsideRound } from './outside.ts';
 import { Scene } from './scene.ts';
 
 const LIFE_ROUNDS = 150;
 const CLEAN_EVERY = 8;
 
-export interface Tally {
-  kills: number;
-  finished: number;
-}
+export type Tally = Record<Outcome | 'met', number>;
 
 export class World {
   readonly #work: Workplace;
@@ -26,7 +23,8 @@ export class World {
   readonly #below: Below;
   #scene: Scene | undefined;
   #age = 0;
-  kills = 0;
+  /** Commands that were killed, stopped or told to end. */
+  met = 0;
   rounds = 0;
   /** Commands by recipe. */
   readonly tallies = new Map<string, Tally>();
@@ -40,9 +38,9 @@ export class World {
     this.#below = (limit) => (limit <= 1 ? 0 : random() % Math.floor(limit));
   }
 
-  /** Until so many were killed. */
-  async run(kills: number): Promise<void> {
-    while (this.kills < kills) {
+  /** Until so many commands were met. */
+  async run(count: number): Promise<void> {
+    while (this.met < count) {
       this.rounds += 1;
       await this.#round();
     }
@@ -85,10 +83,10 @@ export class World {
       await scene.check(await this.#kill(scene, [chooseJob(scene, below, { ...WHOLE, names })]));
       return;
     }
-    const first = chooseJob(scene, below, { from: 0, to: 0.5, names, shared: true });
-    // A snapshot that is being removed is named by nobody else.
-    const left = names.filter((name) => !first.effect.removes?.includes(name));
-    const second = chooseJob(scene, below, { from: 0.5, to: 1, names: left, shared: true });
+    // Each has half of the image and of the snapshots to itself.
+    const share = (rest: number) => names.filter((_, index) => index % 2 === rest);
+    const first = chooseJob(scene, below, { from: 0, to: 0.5, names: share(0), shared: true });
+    const second = chooseJob(scene, below, { from: 0.5, to: 1, names: share(1), shared: true });
     await scene.check(await this.#kill(scene, [first, second]));
   }
 
@@ -112,24 +110,25 @@ export class World {
     const kind = `${jobs[0]?.recipe}${due ? ', repair due' : ''}`;
     this.#say(jobs.map(({ recipe, args }) => `${recipe}: ${args.join(' ')}`).join(' | '));
     const { ended, where } = await this.#killer.attempt(this.#work, jobs, kind);
-    const ends = ended.map(({ finished }) => (finished ? 'finished' : 'killed')).join(', ');
+    const ends = ended.map(({ outcome }) => outcome).join(', ');
     this.#say(`  ${due ? 'repair due, ' : ''}${where}: ${ends}`);
     for (const each of ended) this.#count(each);
-    return ended.map(({ job: { effect }, finished }) => ({ effect, finished }));
+    if (this.#killer.leavesAllTidy) await scene.checkTidy();
+    return ended.map(({ job: { effect }, outcome }) => ({ effect, outcome }));
   };
 
-  #count({ job: { recipe }, finished }: Ended): void {
-    const tally = this.tallies.get(recipe) ?? { kills: 0, finished: 0 };
-    if (finished) tally.finished += 1;
-    else tally.kills += 1;
-    if (!finished) this.kills += 1;
+  #count({ job: { recipe }, outcome, met }: Ended): void {
+    const tally = this.tallies.get(recipe) ?? { met: 0, killed: 0, interrupted: 0, finished: 0 };
+    tally[outcome] += 1;
+    if (met) tally.met += 1;
+    if (met) this.met += 1;
     this.tallies.set(recipe, tally);
   }
 
   async #clean(scene: Scene): Promise<void> {
     await scene.checkClean();
     // A killed `snap-read -o` leaves its unfinished file, which no command knows of.
-    for (const name of readdirSync(this.#work.path('out'))) rmSync(this.#work.path(`out/${name}`));
+    for (const name of scene.unfinishedOutputs()) rmSync(this.#work.path(`out/${name}`));
   }
 
   #say(line: string): void {
