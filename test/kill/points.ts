@@ -26,6 +26,15 @@ function timesFor(point: string): readonly Target['when'][] {
   return mayBeTorn ? ['before', 'half', 'after'] : ['before', 'after'];
 }
 
+const sum = (numbers: readonly number[]) => numbers.reduce((total, each) => total + each, 0);
+
+/** Those with the lowest rank. */
+function lowest(all: readonly Tried[], rank: (each: Tried) => number): Tried[] {
+  const ranked = all.map((each) => ({ each, rank: rank(each) }));
+  const least = Math.min(...ranked.map((it) => it.rank));
+  return ranked.filter((it) => it.rank === least).map(({ each }) => each);
+}
+
 class Points {
   /** By a kind of run: a command passes other points where it has something to repair. */
   readonly #known = new Map<string, Map<string, Tried>>();
@@ -48,12 +57,13 @@ class Points {
   /** Where to act the next time, perhaps only at some verbs; undefined while nothing is known of this kind. */
   next(kind: string, below: Below, verbs?: ReadonlySet<string>): Target | undefined {
     const verbOf = ({ point }: Target) => point.split(' ')[0] ?? '';
-    const isLook = (each: Target) => LOOKS.has(verbOf(each));
     const every = [...(this.#known.get(kind)?.values() ?? [])];
     const known = every.filter((each) => verbs?.has(verbOf(each)) ?? true);
-    const rank = (each: Tried) => 2 * each.tries + (isLook(each) ? 1 : 0);
-    const least = Math.min(...known.map(rank));
-    const best = known.filter((each) => rank(each) === least);
+    // By turns the least tried time of all, and of the least tried name: what is passed once is not to wait long.
+    const tries = (each: Tried) => 2 * each.tries + (LOOKS.has(verbOf(each)) ? 1 : 0);
+    const triesOfName = (each: Tried) =>
+      sum(known.filter(({ point }) => point === each.point).map(tries)) + tries(each) / 1000;
+    const best = lowest(known, below(2) === 0 ? tries : triesOfName);
     const chosen = best.length === 0 ? undefined : best[below(best.length)];
     if (chosen !== undefined) chosen.tries += 1;
     return chosen;
