@@ -50,7 +50,12 @@ export function content(below: Below, lengthBytes: number): Buffer {
   return bytes;
 }
 
-function place(scene: Scene, below: Below, { from, to }: Area): { offsetBytes: number; lengthBytes: number } {
+/** Somewhere in the area, some clusters. */
+export function anyPlace(
+  scene: Scene,
+  below: Below,
+  { from, to }: Area,
+): { offsetBytes: number; lengthBytes: number } {
   const { length } = scene.model.image;
   const startBytes = Math.floor(length * from);
   const room = Math.floor(length * to) - startBytes;
@@ -66,14 +71,14 @@ function writing(image: string, write: Written, ...options: string[]): Omit<Job,
 
 function plainWrite(...options: string[]): Recipe['make'] {
   return (scene, below, area) => {
-    const { offsetBytes, lengthBytes } = place(scene, below, area);
+    const { offsetBytes, lengthBytes } = anyPlace(scene, below, area);
     return writing(scene.image, { offsetBytes, data: content(below, lengthBytes) }, ...options);
   };
 }
 
 /** Some clusters of what is there already, some not. */
 const deltaWrite: Recipe['make'] = (scene, below, area) => {
-  const { offsetBytes, lengthBytes } = place(scene, below, area);
+  const { offsetBytes, lengthBytes } = anyPlace(scene, below, area);
   const data = Buffer.from(scene.model.image.subarray(offsetBytes, offsetBytes + lengthBytes));
   for (let count = 1 + below(4); count > 0; count -= 1) {
     const at = below(lengthBytes);
@@ -83,7 +88,7 @@ const deltaWrite: Recipe['make'] = (scene, below, area) => {
 };
 
 const zeroWrite: Recipe['make'] = (scene, below, area) => {
-  const { offsetBytes, lengthBytes } = place(scene, below, area);
+  const { offsetBytes, lengthBytes } = anyPlace(scene, below, area);
   const args = ['-q', scene.image, '--offset', String(offsetBytes), '--zero', String(lengthBytes)];
   return { command: 'snap-write', args, effect: { write: { offsetBytes, data: Buffer.alloc(lengthBytes) } } };
 };
@@ -187,15 +192,15 @@ function oneOf(names: readonly string[], below: Below): string {
 const middle = (names: readonly string[], below: Below) => [names[1 + below(names.length - 2)] ?? ''];
 
 export const RECIPES: Readonly<Record<string, Recipe>> = {
-  create: { weight: 16, make: create },
+  create: { weight: 12, make: create },
   write: { weight: 12, make: plainWrite() },
   'write --extend': { weight: 6, make: extendingWrite, alone: true },
   'write --delta': { weight: 6, make: deltaWrite },
   'write --zero': { weight: 5, make: zeroWrite },
   'write --no-sync': { weight: 8, make: plainWrite('--no-sync') },
   'gc oldest': { weight: 4, needs: 2, make: remove((names) => names.slice(0, 1)) },
-  'gc middle': { weight: 8, needs: 3, make: remove(middle) },
-  'gc newest': { weight: 6, needs: 2, make: remove((names) => names.slice(-1)) },
+  'gc middle': { weight: 12, needs: 3, make: remove(middle) },
+  'gc newest': { weight: 8, needs: 2, make: remove((names) => names.slice(-1)) },
   'gc two': { weight: 3, needs: 3, make: remove((names) => names.slice(-2)) },
   'gc --keep-last': { weight: 4, needs: 3, make: keepLast, alone: true },
   gc: { weight: 6, make: collect },
@@ -209,20 +214,24 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
 const MOST_SNAPSHOTS = 7;
 
 /** Each as often as its weight says. */
-function weighted(choices: readonly (readonly [string, Recipe])[], below: Below): readonly [string, Recipe] {
-  const tickets = choices.flatMap((choice) => Array(choice[1].weight).fill(choice));
-  return tickets[below(tickets.length)];
+function weighted<T extends { readonly weight: number }>(choices: readonly T[], below: Below): T {
+  const tickets = choices.flatMap((choice) => Array.from({ length: choice.weight }, () => choice));
+  const drawn = tickets[below(tickets.length)];
+  assert.ok(drawn);
+  return drawn;
 }
 
 /** A command by chance, one that can do something as things are. */
 export function chooseJob(scene: Scene, below: Below, area: Area): Job {
   const count = area.names.length;
-  const fits = ([recipe, { needs = 0, alone }]: [string, Recipe]) =>
-    count >= needs &&
-    !(area.shared && alone) &&
-    !(recipe === 'create' && scene.model.names.length >= MOST_SNAPSHOTS);
-  const possible = Object.entries(RECIPES).filter(fits);
-  const chosen = weighted(possible, below);
-  const [recipe, { make }] = chosen;
+  const possible = Object.entries(RECIPES)
+    .map(([recipe, it]) => ({ recipe, ...it }))
+    .filter(
+      ({ recipe, needs = 0, alone = false }) =>
+        count >= needs &&
+        !(area.shared && alone) &&
+        !(recipe === 'create' && scene.model.names.length >= MOST_SNAPSHOTS),
+    );
+  const { recipe, make } = weighted(possible, below);
   return { recipe, ...make(scene, below, area) };
 }

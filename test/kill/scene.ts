@@ -7,13 +7,15 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { basename } from 'node:path';
 import { digestText, Xxh64Digest } from '../../core/base/xxh64.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
+import { createSnapshot } from '../../core/snapshot/create.ts';
 import { type ListedSnapshot, listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
+import { writeImage } from '../../core/snapshot/write.ts';
 import { decodeState, isSettled } from '../../core/store/state.ts';
 import type { Workplace } from '../support/commands.ts';
 import { testContext } from '../support/context.ts';
-import { assertSame, type Done, type Found, Model } from './model.ts';
+import { assertSame, type Done, type Found, Model, type Written } from './model.ts';
 
 /** What must hold of the snapshots' trust: all are trusted, or somebody has changed the image outside. */
 export type Trust = 'trusted' | 'may be marked';
@@ -56,6 +58,27 @@ export class Scene {
     for (const name of readdirSync(this.work.directory)) {
       if (name.startsWith(this.image)) rmSync(this.work.path(name), { recursive: true });
     }
+  }
+
+  /** Takes a snapshot undisturbed, and changes something after it, so that the removal of others has to hand over. */
+  async addSnapshot(write: Written): Promise<void> {
+    const context = testContext(this.#host);
+    const name = this.newName();
+    const first = this.model.names.length === 0 ? { clusterSizeBytes: this.clusterSizeBytes } : {};
+    await createSnapshot(context, { image: this.path, name }, { ...first, onFull: 'invalidate' });
+    await this.check([{ effect: { creates: name }, outcome: 'finished' }]);
+    const options = { offsetBytes: write.offsetBytes, extend: false, delta: false, sync: true };
+    let doneBytes = 0;
+    const source = {
+      read: async (target: Buffer) => {
+        const bytes = write.data.copy(target, 0, doneBytes);
+        doneBytes += bytes;
+        return bytes;
+      },
+    };
+    const { failure } = await writeImage(context, this.path, options, source);
+    assert.equal(failure, undefined);
+    await this.check([{ effect: { write }, outcome: 'finished' }]);
   }
 
   /** Whether the next command that changes something has something to repair. */

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { mulberry32 } from '../sim/memory-host.ts';
 import { KIB, MIB, type Workplace } from '../support/commands.ts';
-import { type Area, type Below, chooseJob, content, type Job, RECIPES } from './jobs.ts';
+import { type Area, anyPlace, type Below, chooseJob, content, type Job, RECIPES } from './jobs.ts';
 import type { Ended, Killer } from './killers.ts';
 import type { Done, Outcome } from './model.ts';
 import { acceptRound, outsideRound } from './outside.ts';
@@ -14,6 +14,7 @@ import { Scene } from './scene.ts';
 
 const LIFE_ROUNDS = 150;
 const CLEAN_EVERY = 8;
+const FILLED_COUNT = 4;
 
 export type Tally = Record<Outcome | 'met', number>;
 
@@ -58,6 +59,7 @@ export class World {
     else await this.#plainRound(scene);
     this.#age += 1;
     if (this.#age % CLEAN_EVERY === 0) await this.#clean(scene);
+    if (this.#age % CLEAN_EVERY === 0) await this.#fill(scene);
     if (this.#age >= LIFE_ROUNDS) this.#scene = undefined;
   }
 
@@ -129,6 +131,17 @@ export class World {
     await scene.checkClean();
     // A killed `snap-read -o` leaves its unfinished file, which no command knows of.
     for (const name of scene.unfinishedOutputs()) rmSync(this.#work.path(`out/${name}`));
+  }
+
+  /** Removals need snapshots to remove, and most creations are killed. */
+  async #fill(scene: Scene): Promise<void> {
+    while (scene.model.names.length < FILLED_COUNT) {
+      const write = anyPlace(scene, this.#below, { ...WHOLE, names: [] });
+      await scene.addSnapshot({
+        offsetBytes: write.offsetBytes,
+        data: content(this.#below, write.lengthBytes),
+      });
+    }
   }
 
   #say(line: string): void {
