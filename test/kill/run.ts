@@ -25,25 +25,25 @@ const WORLDS = {
   fights: { killer: LockStopper, share: 1 / 4 },
 };
 
-/**
- * Runs the worlds, or one of them, two at a time.
- * @returns what was done @throws with seed, round and directory
- */
-export async function runKills(kills: number, seed: number, only?: string): Promise<string> {
+/** Runs the worlds, or one of them, two at a time, and says what was done. @throws with seed, round and directory */
+export async function runKills(
+  kills: number,
+  seed: number,
+  say: (text: string) => void,
+  only?: string,
+): Promise<void> {
   await loadXxh64();
   const directory = mkdtempSync(join(tmpdir(), 'imgsnap-kill-'));
-  const texts: string[] = [];
   const rest = Object.entries(WORLDS).filter(([name]) => only === undefined || name === only);
   const runner = async () => {
     for (let next = rest.shift(); next !== undefined; next = rest.shift()) {
       const [name, { killer, share }] = next;
       // Not the numbers that the world chooses by.
-      texts.push(await live(name, new killer(chance(seed + 1)), Math.ceil(kills * share)));
+      say(await live(name, new killer(chance(seed + 1)), Math.ceil(kills * share)));
     }
   };
   await Promise.all([runner(), runner()]);
   rmSync(directory, { recursive: true });
-  return texts.join('\n');
 
   async function live(name: string, killer: Killer, share: number) {
     const place = join(directory, name);
@@ -83,6 +83,6 @@ if (process.argv[1] === import.meta.filename) {
   const seed = Number(process.argv[3] ?? Date.now() % 2 ** 31);
   console.log(`kills: seed ${seed}`);
   const startMs = performance.now();
-  console.log(await runKills(kills, seed, process.argv[4]));
+  await runKills(kills, seed, console.log, process.argv[4]);
   console.log(`survived, in ${((performance.now() - startMs) / 1000).toFixed(0)} s`);
 }
