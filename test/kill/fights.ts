@@ -58,7 +58,7 @@ export class LockStopper implements Killer {
 }
 
 /** Until it has ended or waits for a lock. */
-async function untilWaiting({ child }: RunningProcess, logPath: string): Promise<void> {
+export async function untilWaiting({ child }: RunningProcess, logPath: string): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) {
     const calls = existsSync(logPath) ? readFileSync(logPath, 'utf8').trimEnd().split('\n') : [];
     const latest = calls.slice(-WAITING_TRIES);
