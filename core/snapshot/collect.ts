@@ -24,6 +24,8 @@ export interface CollectRequest {
   /** Then remove the oldest created until all stores together fit, never the newest. */
   readonly maxTotalBytes?: number | undefined;
   readonly dryRun: boolean;
+  /** What is handed over at one taking of the lock; some MiB where absent. */
+  readonly handOverBytes?: number;
 }
 
 export interface Verdict {
@@ -75,7 +77,7 @@ export async function collectSnapshots(
       const plan = await volume.shared((hold) => planCollection(image, hold, request));
       let bytesFreed = 0;
       for (const uuid of plan.uuids) {
-        bytesFreed += (await removeSnapshot(volume, uuid)).bytesFreed;
+        bytesFreed += (await removeSnapshot(volume, uuid, request.handOverBytes)).bytesFreed;
         context.progress(bytesFreed, undefined);
       }
       if (request.names === undefined) {

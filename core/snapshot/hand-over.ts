@@ -13,8 +13,8 @@ import type { Hold } from './hold.ts';
 import { closeReceiver } from './like-image.ts';
 import { clusterDamaged } from './snapshot-reader.ts';
 
-/** Clusters' bytes for one commit, as for a batch of writes. */
-const BATCH_BYTES = 8 << 20;
+/** Handed over at one taking of the lock, as much as a batch of writes has. */
+const STEP_BYTES = 8 << 20;
 const BUFFER_BYTES = 1 << 20;
 
 export interface HandOverStep {
@@ -26,12 +26,14 @@ export interface HandOverStep {
 export class HandOver {
   readonly #donor: SnapshotRecord;
   readonly #receiver: SnapshotRecord;
+  readonly #stepBytes: number;
   #target: AppendTarget | undefined;
   #stamp = '';
 
-  constructor(donor: SnapshotRecord, receiver: SnapshotRecord) {
+  constructor(donor: SnapshotRecord, receiver: SnapshotRecord, stepBytes = STEP_BYTES) {
     this.#donor = donor;
     this.#receiver = receiver;
+    this.#stepBytes = stepBytes;
   }
 
   /** What the receiver has, once it was repaired. */
@@ -46,7 +48,7 @@ export class HandOver {
     hold.stores.pin('receiver', this.#receiver.uuid);
     const donor = await hold.stores.open(hold.catalog, this.#donor);
     const target = await this.#repairedTarget(hold);
-    const mostCount = Math.max(1, Math.floor(BATCH_BYTES / hold.catalog.clusterSizeBytes));
+    const mostCount = Math.max(1, Math.floor(this.#stepBytes / hold.catalog.clusterSizeBytes));
     const missing = await this.#missing(hold, target, mostCount + 1);
     const complete = missing.length <= mostCount;
     const now = complete ? missing : missing.slice(0, mostCount);

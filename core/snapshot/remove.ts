@@ -35,8 +35,12 @@ export function neededByOlder(catalog: Catalog, uuid: string): boolean {
   return catalog.snapshots.slice(0, index).some((record) => isAlive(record) || record.hidden);
 }
 
-/** The caller holds the removal lock. @throws `damage` where a cluster that must be handed over is not whole */
-export async function removeSnapshot(volume: Volume, uuid: string): Promise<Removal> {
+/**
+ * The caller holds the removal lock.
+ * @param handOverBytes what is handed over at one taking of the lock, where that is not left to us
+ * @throws `damage` where a cluster that must be handed over is not whole
+ */
+export async function removeSnapshot(volume: Volume, uuid: string, handOverBytes?: number): Promise<Removal> {
   let handOver: HandOver | undefined;
   let receiverUuid: string | undefined;
   let handedBytes = 0;
@@ -49,7 +53,9 @@ export async function removeSnapshot(volume: Volume, uuid: string): Promise<Remo
       if (!neededByOlder(hold.catalog, uuid))
         return takeOut(hold, record, { handOver: undefined, handedBytes });
       const receiver = olderNeighbour(hold.catalog, uuid);
-      if (handOver === undefined || receiverUuid !== receiver.uuid) handOver = new HandOver(record, receiver);
+      if (handOver === undefined || receiverUuid !== receiver.uuid) {
+        handOver = new HandOver(record, receiver, handOverBytes);
+      }
       receiverUuid = receiver.uuid;
       try {
         const step = await handOver.step(hold);
