@@ -10,11 +10,19 @@ import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { Volume } from '../../core/snapshot/volume.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { testContext } from '../support/context.ts';
+import { sourceOf } from '../support/image.ts';
+import type { Random } from './crash-content.ts';
 import type { Expectation } from './crash-expectation.ts';
-import type { MemoryHost } from './memory-host.ts';
+import { CrashVolume } from './crash-volume.ts';
+import { MemoryFileSystem } from './memory-file-system.ts';
+import { MemoryHost, mulberry32 } from './memory-host.ts';
+import { isChange, type Operation, type OperationHook } from './session.ts';
+import { systemError } from './system-error.ts';
 
 export const IMAGE = '/vm/disk.img';
 const SIDECAR = `${IMAGE}.snap`;
+/** Of the disk, that the next user makes: somewhat more than it mostly takes. */
+const MOST_CHANGES = 40;
 
 export async function rawImage(host: MemoryHost): Promise<Buffer> {
   const file = await host.files.open(IMAGE, 'read');
@@ -22,6 +30,10 @@ export async function rawImage(host: MemoryHost): Promise<Buffer> {
   await file.read(bytes, 0);
   await file.close();
   return bytes;
+}
+
+function refuseChanges(operation: Operation): void {
+  if (isChange(operation)) throw systemError('EROFS');
 }
 
 export async function readAll(host: MemoryHost, name: string): Promise<Buffer> {
@@ -32,8 +44,16 @@ export async function readAll(host: MemoryHost, name: string): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Every snapshot that must exist does, is trusted, and reads right; no other does. Returns the names found. */
-export async function checkSnapshots(host: MemoryHost, expected: Expectation): Promise<Set<string>> {
+/**
+ * Every snapshot that must exist does, is trusted, and reads right; no other does. Returns the names found.
+ * @param how whether the reads may record digests, or nothing may be changed by looking
+ */
+export async function checkSnapshots(
+  machine: MemoryHost,
+  expected: Expectation,
+  how: 'look' | 'record',
+): Promise<Set<string>> {
+  const host = machine.session(how === 'look' ? refuseChanges : undefined);
   const { snapshots } = await listImage(testContext(host), IMAGE);
   const found = new Set(snapshots.map(({ name }) => name));
   for (const [name, { certain }] of expected.snapshots) {
@@ -86,35 +106,89 @@ async function checkClean(host: MemoryHost): Promise<void> {
   assert.deepEqual(other, [], 'garbage stays');
 }
 
-/** @param expected what is known; a copy is taken */
-export async function checkAfterCrash(host: MemoryHost, expected: Expectation): Promise<void> {
+/**
+ * @param expected what is known; a copy is taken
+ * @param again where it is given, the power is lost once more, while the next user repairs, writes and collects
+ */
+export async function checkAfterCrash(
+  host: MemoryHost,
+  expected: Expectation,
+  again?: Random,
+): Promise<void> {
   const wrong = expected.wrongAfterCrash(await rawImage(host));
   assert.equal(wrong, undefined, wrong);
-  await checkSnapshots(host.session(), expected);
-  // From here on, as the next user: a write makes the sidecar whole, and snapshots stay right.
-  const now = expected.learnAfterCrash(await rawImage(host));
-  const data = Buffer.from('the next write');
-  const offsetBytes = Math.max(0, Math.floor(now.image.length / 2) - 3);
-  const context = testContext(host.session());
-  const options = { offsetBytes, extend: true, delta: false, sync: true };
-  let given = false;
-  const source = {
-    read: async (target: Buffer) => {
-      if (given) return 0;
-      given = true;
-      return data.copy(target);
-    },
-  };
-  const { failure } = await writeImage(context, IMAGE, options, source);
-  assert.equal(failure, undefined, `the next write fails: ${failure?.message}`);
-  const found = await checkSnapshots(host.session(), expected);
-  if (found.size > 0) {
-    const before = await dump(host);
-    await takeExclusively(host.session());
-    assert.ok(before === (await dump(host)), 'a second recovery changes something');
-    const verification = await verifySnapshots(testContext(host.session()), IMAGE, []);
-    assert.deepEqual(verification.findings, [], 'verification finds something');
+  // From here on what is there is known, and on the disk.
+  const known = expected.learnAfterCrash(await rawImage(host));
+  known.settle(await checkSnapshots(host, expected, 'look'));
+  const loss = again && new SecondLoss(host, known, again);
+  const session = host.session(loss?.hook);
+  try {
+    await checkNextWrite(session, known);
+    if ((await checkSnapshots(host, known, 'record')).size > 0) await checkRepaired(host);
+    await checkClean(session);
+  } catch (error) {
+    // Core must not take it for an error of the disk.
+    throw loss?.failure ?? error;
   }
-  await checkClean(host.session());
-  await checkSnapshots(host.session(), expected);
+  if (loss?.failure !== undefined) throw loss.failure;
+  await checkSnapshots(host, known, 'record');
+}
+
+async function checkRepaired(host: MemoryHost): Promise<void> {
+  const before = await dump(host);
+  await takeExclusively(host.session());
+  assert.ok(before === (await dump(host)), 'a second recovery changes something');
+  const verification = await verifySnapshots(testContext(host.session()), IMAGE, []);
+  assert.deepEqual(verification.findings, [], 'verification finds something');
+}
+
+/** As the next user: a write makes the sidecar whole, and is done. */
+async function checkNextWrite(session: MemoryHost, known: Expectation): Promise<void> {
+  const data = Buffer.from('the next write');
+  const offsetBytes = Math.max(0, Math.floor(known.image.length / 2) - 3);
+  const endBytes = offsetBytes + data.length;
+  known.touch({ startBytes: Math.min(offsetBytes, known.image.length), endBytes });
+  const options = { offsetBytes, extend: true, delta: false, sync: true };
+  const { failure } = await writeImage(testContext(session), IMAGE, options, sourceOf(data));
+  assert.equal(failure, undefined, `the next write fails: ${failure?.message}`);
+  const image = Buffer.alloc(Math.max(known.image.length, endBytes));
+  known.image.copy(image);
+  data.copy(image, offsetBytes);
+  assert.ok(image.equals(await rawImage(session)), 'the next write is not there');
+  known.image = image;
+  known.flush();
+}
+
+/** The power is lost again before some change of the disk, and what is left then is looked at. */
+class SecondLoss {
+  failure: Error | undefined;
+  readonly #volume: CrashVolume;
+  readonly #known: Expectation;
+  readonly #random: Random;
+  #changesLeft: number;
+
+  constructor(host: MemoryHost, known: Expectation, random: Random) {
+    const { volume } = host.files;
+    assert.ok(volume instanceof CrashVolume);
+    this.#volume = volume;
+    this.#known = known;
+    this.#random = random;
+    this.#changesLeft = 1 + (random() % MOST_CHANGES);
+  }
+
+  readonly hook: OperationHook = async (operation) => {
+    if (this.failure !== undefined) throw this.failure;
+    if (!isChange(operation)) return;
+    this.#changesLeft -= 1;
+    if (this.#changesLeft !== 0) return;
+    const seed = this.#random();
+    const host = new MemoryHost(seed, new MemoryFileSystem(this.#volume.afterCrash(mulberry32(seed))));
+    try {
+      await checkAfterCrash(host, this.#known);
+    } catch (error) {
+      const where = `${operation.kind} of ${operation.path}`;
+      this.failure = new Error(`power lost again before ${where}: ${String(error)}`, { cause: error });
+      throw this.failure;
+    }
+  };
 }

@@ -42,6 +42,14 @@ export class Expectation {
     this.#sizes = [this.image.length];
   }
 
+  /** Those snapshots are there, and no others: who changed something has made durable what it found. */
+  settle(found: ReadonlySet<string>): void {
+    for (const [name, snapshot] of this.snapshots) {
+      if (found.has(name)) snapshot.certain = true;
+      else this.snapshots.delete(name);
+    }
+  }
+
   /** Undefined, or what of the origin cannot be so after a power loss. */
   wrongAfterCrash(found: Buffer): string | undefined {
     const least = Math.min(...this.#sizes);

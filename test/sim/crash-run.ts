@@ -1,71 +1,82 @@
 /**
- * One seeded run on a disk that can lose power: processes that create, write, grow, remove and collect, one after the
- * other, killed at any call, carrying on, and the power lost at any point between two calls. Everything follows from
- * the seed alone.
+ * One run on a disk that can lose power: processes that create, write, grow, remove and collect, one after the other,
+ * killed at any call, carrying on, and the power lost at any point between two calls. Steps, kills, failing flushes and
+ * crashes follow from the seed alone, or from a plan.
  */
 import { hasCode, SnapError } from '../../core/base/errors.ts';
-import { collectSnapshots } from '../../core/snapshot/collect.ts';
-import { createSnapshot } from '../../core/snapshot/create.ts';
-import { writeImage } from '../../core/snapshot/write.ts';
-import { testContext } from '../support/context.ts';
-import { checkAfterCrash, checkSnapshots, IMAGE, rawImage, readAll } from './crash-check.ts';
+import { checkAfterCrash, checkSnapshots, IMAGE, rawImage } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
-import { CrashContent } from './crash-content.ts';
 import { Expectation } from './crash-expectation.ts';
-import { CrashVolume } from './crash-volume.ts';
+import { failFlush, isFlush } from './crash-faults.ts';
+import { CLUSTER_BYTES, chooseStep, describe, executeStep, type Step } from './crash-steps.ts';
+import { CORNERS, CrashVolume } from './crash-volume.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 import { MemoryHost, mulberry32 } from './memory-host.ts';
-import { locate } from './name-tree.ts';
-import type { Operation } from './session.ts';
-import { KilledError, systemError } from './system-error.ts';
+import { isChange, type Operation } from './session.ts';
+import { KilledError } from './system-error.ts';
 
-export type Step =
-  | { readonly kind: 'create'; readonly name: string }
-  | { readonly kind: 'write'; readonly offsetBytes: number; readonly data: Buffer; readonly sync: boolean }
-  | { readonly kind: 'remove'; readonly name: string }
-  | { readonly kind: 'collect' }
-  | { readonly kind: 'read'; readonly name: string };
+/** A step of a plan. */
+export interface Planned {
+  /** Undefined where it makes no sense: the run ends there. */
+  readonly choose: (expected: Expectation) => Step | undefined;
+  /** It is killed before its n-th change of the disk. */
+  readonly killAtChange?: number;
+  /** Power losses are tried during this step. */
+  readonly crashes: boolean;
+}
 
 export interface RunOptions {
   readonly seed: number;
+  /** Instead of chance. */
+  readonly plan?: readonly Planned[];
   readonly stepCount: number;
-  /** Crashes are tried before every n-th call, on the average; 1: before every call. */
+  /** Power losses are tried after every n-th change of the disk, on the average. */
   readonly crashEvery: number;
   /** A step is killed with this chance in a hundred. */
   readonly killPercent: number;
   /** A flush of the sidecar fails with this chance in a thousand. */
   readonly failPermille: number;
-  /** Instead of chance. */
-  readonly steps?: readonly Step[];
-  /** Crash states tried at each point. */
-  readonly crashesAtPoint?: number;
+  /** The power is lost again, after a power loss, while the next command repairs, with this chance in a hundred. */
+  readonly againPercent?: number;
+  /** Of the states that a power loss may leave, as many are tried at a point, the extreme ones among them. Else one by chance. */
+  readonly statesAtPoint?: number;
   readonly log?: (line: string) => void;
 }
 
 export interface RunResult {
   readonly crashes: number;
+  /** Steps of the plan that were done to their end or to their kill; fewer than planned where one made no sense. */
+  readonly steps: number;
+  /** Whether the last kill that was planned took place: there were so many changes. */
+  readonly killed: boolean;
 }
 
-const CLUSTER_BYTES = 4096;
-const NEVER_BYTES = 1 << 20;
+const NEVER = 1 << 20;
 
 export async function crashRun(options: RunOptions): Promise<RunResult> {
   const run = new CrashRun(options);
   await run.perform();
-  return { crashes: run.crashes };
+  return { crashes: run.crashes, steps: run.steps, killed: run.killed };
 }
 
 class CrashRun {
   crashes = 0;
+  steps = 0;
+  killed = false;
   readonly #options: RunOptions;
   readonly #random: Random;
   readonly #volume = new CrashVolume();
   readonly #host: MemoryHost;
   #expected = new Expectation(Buffer.alloc(0));
   #names = 0;
+  #corner = 0;
   #step = 'set-up';
+  /** What was tried in this step. */
+  readonly #tried = new Set<string>();
   /** The first thing found wrong: core must not take it for an error of the disk. */
   #failure: Error | undefined;
+  /** The disk has changed since the last point at which the power was lost. */
+  #isChanged = false;
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -79,16 +90,29 @@ class CrashRun {
 
   async perform(): Promise<void> {
     await this.#makeImage();
-    const { steps, stepCount } = this.#options;
-    for (let index = 0; index < (steps?.length ?? stepCount); index += 1) {
-      await this.#perform(steps?.[index] ?? this.#choose());
+    const { plan, stepCount } = this.#options;
+    const newName = () => {
+      this.#names += 1;
+      return `s${this.#names}`;
+    };
+    while (this.steps < (plan?.length ?? stepCount)) {
+      const planned = plan?.[this.steps];
+      const step = planned
+        ? planned.choose(this.#expected)
+        : chooseStep(this.#random, this.#expected, newName);
+      if (step === undefined) return;
+      await this.#perform(step, planned);
+      this.steps += 1;
+      this.#isChanged = true;
+      // More is certain now.
+      this.#tried.clear();
+      if (planned?.crashes ?? this.steps === stepCount) await this.#crash();
     }
-    this.#step = 'end';
-    await this.#crash();
   }
 
   async #makeImage(): Promise<void> {
-    const sizeBytes = [1, 4096, 4097, 3 * 4096, 3 * 4096 + 1000, 6 * 4096 - 1][this.#below(6)] ?? 1;
+    const random = this.#options.plan ? 3 : this.#below(6);
+    const sizeBytes = [1, 4096, 4097, 3 * 4096 + 1000, 3 * 4096, 6 * 4096 - 1][random] ?? 1;
     const image = randomBytes(this.#random, sizeBytes);
     if (this.#below(2) === 0) image.fill(0, 0, Math.min(CLUSTER_BYTES, sizeBytes));
     const { files } = this.#host;
@@ -102,52 +126,17 @@ class CrashRun {
     this.#expected = new Expectation(image);
   }
 
-  #choose(): Step {
-    const names = [...this.#expected.snapshots.keys()];
-    const name = names[this.#below(Math.max(1, names.length))];
-    const roll = this.#below(100);
-    if (roll < 25 || names.length === 0) {
-      this.#names += 1;
-      return { kind: 'create', name: `s${this.#names}` };
-    }
-    if (name !== undefined && roll < 40) return { kind: 'remove', name };
-    if (roll < 45) return { kind: 'collect' };
-    if (name !== undefined && roll < 55) return { kind: 'read', name };
-    const grows = this.#below(6) === 0 ? CLUSTER_BYTES : 0;
-    const offsetBytes = this.#below(this.#expected.image.length + grows + 1);
-    const lengthBytes = 1 + this.#below(this.#below(2) === 0 ? 600 : 3 * CLUSTER_BYTES);
-    const most = this.#expected.image.length + grows - offsetBytes;
-    const fill = this.#below(4) === 0 ? 0 : this.#random() & 0xff;
-    const data = Buffer.alloc(Math.max(0, Math.min(lengthBytes, most)), fill);
-    return { kind: 'write', offsetBytes, data, sync: this.#below(4) > 0 };
-  }
-
-  async #perform(step: Step): Promise<void> {
+  async #perform(step: Step, planned: Planned | undefined): Promise<void> {
     this.#step = describe(step);
-    const killAt = this.#below(100) < this.#options.killPercent ? 1 + this.#below(150) : NEVER_BYTES;
-    let calls = 0;
-    let failedAt = -1;
-    const session = this.#host.session(async (operation) => {
-      if (operation.kind === 'tryLock' || operation.kind === 'unlock') return;
-      if (this.#failure !== undefined) throw this.#failure;
-      calls += 1;
-      if (this.#below(this.#options.crashEvery) === 0) await this.#crash();
-      // A disk error and, before the very next call, a kill: more than can be survived without false alarm.
-      const justFailed = failedAt === calls - 1;
-      if (calls === killAt && !justFailed) {
-        session.kill();
-        throw new KilledError();
-      }
-      failedAt = calls;
-      this.#maybeFail(operation);
-      failedAt = -1;
-    });
-    this.#options.log?.(`${this.#step}${killAt < NEVER_BYTES ? ` (killed at call ${killAt})` : ''}`);
+    this.#tried.clear();
+    const session = this.#session(planned);
     const doubtful = this.#isDoubtful(step);
+    // What a plan only leads up with was looked at as a plan of its own.
+    const isKnown = planned !== undefined && !planned.crashes;
     this.#begin(step);
     try {
-      await this.#execute(session, step);
-      await this.#acknowledge(step);
+      await executeStep(session, step);
+      await this.#acknowledge(step, isKnown);
     } catch (error) {
       if (this.#failure !== undefined) throw this.#failure;
       const known =
@@ -157,18 +146,45 @@ class CrashRun {
     } finally {
       session.kill();
     }
-    await this.#checkAlive(step);
+    if (!isKnown || this.killed) await this.#checkAlive(step);
   }
 
-  /** A flush of the sidecar's files fails once; what was dirty is forgotten by the system. */
-  #maybeFail({ kind, path }: Operation): void {
-    if ((kind !== 'syncData' && kind !== 'syncAll') || path === IMAGE) return;
-    // A sidecar that was renamed has another path than its open files say.
-    if (this.#below(1000) >= this.#options.failPermille || path.includes('.tmp/')) return;
-    const { inode } = locate(this.#volume.root, path, 'follow');
-    if (inode?.kind === 'file' && inode.content instanceof CrashContent) inode.content.failSync(this.#random);
-    this.#options.log?.(`  flush of ${path} fails`);
-    throw systemError('EIO');
+  /** The process that does a step, with what happens to it. */
+  #session(planned: Planned | undefined): MemoryHost {
+    const { killPercent, crashEvery, log } = this.#options;
+    const byChance = planned === undefined && this.#below(100) < killPercent;
+    const killAt = planned?.killAtChange ?? (byChance ? 1 + this.#below(60) : NEVER);
+    log?.(`${this.#step}${killAt < NEVER ? ` (killed before change ${killAt})` : ''}`);
+    this.killed = false;
+    let changes = 0;
+    let hasJustFailed = false;
+    const session = this.#host.session(async (operation) => {
+      if (operation.kind === 'tryLock' || operation.kind === 'unlock') return;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#isChanged && (planned?.crashes ?? true) && this.#below(crashEvery) === 0) await this.#crash();
+      if (isChange(operation)) {
+        changes += 1;
+        this.#isChanged = true;
+        // A disk error and, before the very next call, a kill: more than can be survived without false alarm.
+        if (changes >= killAt && !hasJustFailed) {
+          this.killed = true;
+          session.kill();
+          throw new KilledError();
+        }
+      }
+      hasJustFailed = true;
+      this.#maybeFail(operation);
+      hasJustFailed = false;
+    });
+    return session;
+  }
+
+  /** A flush fails once. */
+  #maybeFail(operation: Operation): void {
+    if (this.#options.failPermille === 0 || !isFlush(operation) || operation.path === IMAGE) return;
+    if (this.#below(1000) >= this.#options.failPermille) return;
+    this.#options.log?.(`  flush of ${operation.path} fails`);
+    failFlush(this.#volume, operation, this.#random);
   }
 
   /** From now on the effect may be there. */
@@ -189,29 +205,7 @@ class CrashRun {
     }
   }
 
-  async #execute(session: MemoryHost, step: Step): Promise<void> {
-    const context = testContext(session);
-    if (step.kind === 'create') {
-      const first = this.#names % 2 === 0 ? { clusterSizeBytes: CLUSTER_BYTES } : {};
-      const sizes = this.#expected.snapshots.size > 1 ? {} : { clusterSizeBytes: CLUSTER_BYTES, ...first };
-      await createSnapshot(context, { image: IMAGE, name: step.name }, { ...sizes, onFull: 'invalidate' });
-    } else if (step.kind === 'write') {
-      const { failure } = await writeImage(
-        context,
-        IMAGE,
-        { offsetBytes: step.offsetBytes, extend: true, delta: false, sync: step.sync },
-        sourceOf(step.data),
-      );
-      if (failure !== undefined) throw failure;
-    } else if (step.kind === 'read') {
-      await readAll(session, step.name);
-    } else {
-      const names = step.kind === 'remove' ? [step.name] : undefined;
-      await collectSnapshots(context, IMAGE, { names, dryRun: false });
-    }
-  }
-
-  async #acknowledge(step: Step): Promise<void> {
+  async #acknowledge(step: Step, isKnown: boolean): Promise<void> {
     const expected = this.#expected;
     if (step.kind === 'write' && step.data.length > 0) {
       const end = step.offsetBytes + step.data.length;
@@ -225,15 +219,9 @@ class CrashRun {
     if (step.kind === 'remove') expected.snapshots.delete(step.name);
     if (step.kind === 'read' || (step.kind === 'write' && step.data.length === 0)) return;
     // Whoever changed something has first made durable what was found half-done: what is there now stays.
-    await this.#settleDoubts();
-  }
-
-  async #settleDoubts(): Promise<void> {
-    const found = await checkSnapshots(this.#host.session(), this.#expected);
-    for (const [name, snapshot] of this.#expected.snapshots) {
-      if (found.has(name)) snapshot.certain = true;
-      else this.#expected.snapshots.delete(name);
-    }
+    expected.settle(
+      isKnown ? new Set(expected.snapshots.keys()) : await checkSnapshots(this.#host, expected, 'look'),
+    );
   }
 
   async #learn(step: Step): Promise<void> {
@@ -253,19 +241,28 @@ class CrashRun {
   /** In the same boot, at once: everything reads right for those who only look. */
   async #checkAlive(step: Step): Promise<void> {
     try {
-      await checkSnapshots(this.#host.session(), this.#expected);
+      await checkSnapshots(this.#host, this.#expected, 'look');
     } catch (error) {
       throw new Error(`after ${describe(step)}: ${String(error)}`, { cause: error });
     }
   }
 
+  /** The power is lost now. Each state that the disk may have then is another disk, on which the next one finds it. */
   async #crash(): Promise<void> {
-    for (let count = 0; count < (this.#options.crashesAtPoint ?? 1); count += 1) {
+    const { statesAtPoint } = this.#options;
+    this.#isChanged = false;
+    for (let count = 0; count < (statesAtPoint ?? 1); count += 1) {
       const seed = this.#random();
-      const volume = this.#volume.afterCrash(mulberry32(seed));
+      // Fewer than there are take turns from point to point.
+      if (statesAtPoint !== undefined) this.#corner = (this.#corner + 1) % CORNERS.length;
+      const corner = statesAtPoint === undefined ? undefined : CORNERS[this.#corner];
+      const volume = this.#volume.afterCrash(mulberry32(seed), corner);
+      if (statesAtPoint !== undefined && !this.#isNew(volume.fingerprint())) continue;
       this.crashes += 1;
+      const again = this.#below(100) < (this.#options.againPercent ?? 0);
       try {
-        await checkAfterCrash(new MemoryHost(seed, new MemoryFileSystem(volume)), this.#expected);
+        const host = new MemoryHost(seed, new MemoryFileSystem(volume));
+        await checkAfterCrash(host, this.#expected, again ? mulberry32(seed + 1) : undefined);
       } catch (error) {
         this.#failure ??= new Error(`crash ${this.crashes} during ${this.#step}: ${String(error)}`, {
           cause: error,
@@ -273,6 +270,11 @@ class CrashRun {
         throw this.#failure;
       }
     }
+  }
+
+  #isNew(fingerprint: string): boolean {
+    const before = this.#tried.size;
+    return this.#tried.add(fingerprint).size > before;
   }
 }
 
@@ -284,22 +286,4 @@ function randomBytes(random: Random, lengthBytes: number): Buffer {
 
 function isInjected(error: unknown): boolean {
   return error instanceof SnapError && error.errno === 'EIO';
-}
-
-function sourceOf(data: Buffer) {
-  let at = 0;
-  return {
-    read: async (target: Buffer) => {
-      const got = data.copy(target, 0, at);
-      at += got;
-      return got;
-    },
-  };
-}
-
-function describe(step: Step): string {
-  if (step.kind === 'write') {
-    return `write ${step.data.length} bytes at ${step.offsetBytes}${step.sync ? '' : ' without flush'}`;
-  }
-  return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
 }

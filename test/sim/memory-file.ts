@@ -80,14 +80,14 @@ export class MemoryFile implements RandomAccessFile, Closable {
   }
 
   syncData(): Promise<void> {
-    return this.#session.perform({ kind: 'syncData', path: this.path }, () => {
+    return this.#session.perform({ kind: 'syncData', path: this.path, inode: this.#inode }, () => {
       this.#assertOpen();
       this.#inode.content.sync();
     });
   }
 
   syncAll(): Promise<void> {
-    return this.#session.perform({ kind: 'syncAll', path: this.path }, () => {
+    return this.#session.perform({ kind: 'syncAll', path: this.path, inode: this.#inode }, () => {
       this.#assertOpen();
       this.#inode.content.sync();
       this.#inode.durableModifiedAtNs = this.#inode.modifiedAtNs;

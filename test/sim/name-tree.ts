@@ -177,3 +177,14 @@ export function syncEntries(directory: DirectoryInode): void {
   for (const [name, inode] of directory.entries) directory.durable.set(name, inode);
   directory.pending.length = 0;
 }
+
+/** An fsync of a directory that fails: the first changes, as many as chance will have, are on disk all the same. */
+export function syncSomeEntries(directory: DirectoryInode, random: () => number): void {
+  const times = [...new Set(directory.pending.map(({ atNs }) => atNs))];
+  const untilNs = times[random() % (times.length + 1)] ?? Number.POSITIVE_INFINITY;
+  for (let [change] = directory.pending; change && change.atNs < untilNs; [change] = directory.pending) {
+    if (change.inode === undefined) directory.durable.delete(change.name);
+    else directory.durable.set(change.name, change.inode);
+    directory.pending.shift();
+  }
+}

@@ -15,7 +15,8 @@ export function optionsFor(seed: number, log: (line: string) => void): RunOption
       [30, 40],
       [45, 25],
     ][seed % 4] ?? [];
-  return { seed, stepCount: 8 + (seed % 9), crashEvery: 6 + (seed % 7), killPercent, failPermille, log };
+  const [stepCount, crashEvery] = [8 + (seed % 9), 3 + (seed % 5)];
+  return { seed, stepCount, crashEvery, killPercent, failPermille, againPercent: 15, log };
 }
 
 /** Runs seeds from `firstSeed` on until there were so many crashes; returns how many. @throws with seed and steps */

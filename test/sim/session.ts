@@ -3,6 +3,7 @@
  * every operation before it happens.
  */
 import { errnoOf, systemFailure } from '../../core/io/system-error.ts';
+import type { FileInode } from './name-tree.ts';
 import { KilledError } from './system-error.ts';
 
 const VERBS = {
@@ -42,6 +43,26 @@ export interface Operation {
   readonly offsetBytes?: number;
   /** Of a read or a write; the new size of a truncation. */
   readonly lengthBytes?: number;
+  /** The file that is flushed, whatever its name is by now. */
+  readonly inode?: FileInode;
+}
+
+const CHANGES: ReadonlySet<OperationKind> = new Set([
+  'create',
+  'write',
+  'truncate',
+  'syncData',
+  'syncAll',
+  'makeDirectory',
+  'removeDirectory',
+  'remove',
+  'rename',
+  'syncDirectory',
+]);
+
+/** Whether an operation changes what the disk may hold after a power loss. */
+export function isChange({ kind }: Operation): boolean {
+  return CHANGES.has(kind);
 }
 
 /**

@@ -99,6 +99,15 @@ export class SparseContent {
     copy.#sizeBytes = this.#sizeBytes;
   }
 
+  /** All that tells this content from another. */
+  *parts(): Generator<Buffer | string> {
+    yield `${this.#sizeBytes}\n`;
+    for (const pageIndex of [...this.#pages.keys()].sort((a, b) => a - b)) {
+      yield `${pageIndex}\n`;
+      yield this.#pages.get(pageIndex) ?? '';
+    }
+  }
+
   #pageToWrite(pageIndex: number): Buffer | undefined {
     const present = this.#pages.get(pageIndex);
     if (present !== undefined) return present;
