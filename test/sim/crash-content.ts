@@ -3,8 +3,7 @@
  * unflushed write is, 512 bytes at a time, kept, dropped, or replaced by garbage (inside the bytes written only: the
  * power-safe-overwrite assumption), and the size may be any that it had since the flush.
  */
-import type { PageBudget } from './sparse-content.ts';
-import { SparseContent } from './sparse-content.ts';
+import { PageBudget, SparseContent } from './sparse-content.ts';
 
 export type Random = () => number;
 
@@ -36,7 +35,8 @@ export class CrashContent extends SparseContent {
   constructor(budget: PageBudget) {
     super(budget);
     this.#budget = budget;
-    this.#durable = new SparseContent(budget);
+    // What a power loss would leave is no second file that takes space.
+    this.#durable = new SparseContent(new PageBudget());
   }
 
   /** A content that is wholly on disk. */
@@ -59,9 +59,9 @@ export class CrashContent extends SparseContent {
     this.#pending.push({ kind: 'truncate', sizeBytes });
   }
 
-  /** Until its name is durably gone, a power loss brings the file back as it was. */
+  /** Its space is free; but until its name is durably gone, a power loss brings the file back as it was. */
   override release(): void {
-    return;
+    this.#budget.giveBack(this.pageCount);
   }
 
   override sync(): void {
@@ -96,8 +96,8 @@ export class CrashContent extends SparseContent {
   }
 
   /** What the disk may hold after a power loss now. Changes nothing. */
-  afterCrash(random: Random, temper: Temper): CrashContent {
-    const content = new SparseContent(this.#budget);
+  afterCrash(random: Random, temper: Temper, budget: PageBudget): CrashContent {
+    const content = new SparseContent(new PageBudget());
     this.#durable.copyInto(content);
     const sizes = [content.sizeBytes];
     let sizeBytes = content.sizeBytes;
@@ -114,7 +114,7 @@ export class CrashContent extends SparseContent {
     const kept =
       fateOf(random, temper) === 'kept' ? sizeBytes : (sizes[random() % sizes.length] ?? sizeBytes);
     content.truncate(kept);
-    return CrashContent.durable(this.#budget, content);
+    return CrashContent.durable(budget, content);
   }
 }
 

@@ -12,6 +12,23 @@ export interface ExpectedSnapshot {
   readonly bytes: Buffer;
   /** False while its creation or removal is not acknowledged: it may be there or not, and if it is, it is right. */
   certain: boolean;
+  /** What ends it where there is no place for a copy: never, at its limit, or only a full disk. */
+  readonly ends: 'never' | 'limit' | 'full';
+  /** It may be marked as not to be trusted any more; if it is trusted, it is right. */
+  mayEnd: boolean;
+  /** It was acknowledged that it is marked: it stays so. */
+  ended: boolean;
+}
+
+/** A snapshot whose creation has begun. */
+export function newSnapshot(bytes: Buffer, ends: ExpectedSnapshot['ends'] = 'full'): ExpectedSnapshot {
+  return { bytes: Buffer.from(bytes), certain: false, ends, mayEnd: false, ended: false };
+}
+
+/** The snapshots that are listed, and those of them that are not to be trusted. */
+export interface Found {
+  readonly names: ReadonlySet<string>;
+  readonly ended: ReadonlySet<string>;
 }
 
 export class Expectation {
@@ -21,6 +38,8 @@ export class Expectation {
   #flushed: Buffer;
   readonly #dirty: Range[] = [];
   #sizes: number[];
+  /** A flush of the origin failed: what was not flushed before may read as anything until it is written again. */
+  #isLost = false;
   readonly snapshots = new Map<string, ExpectedSnapshot>();
 
   constructor(image: Buffer) {
@@ -35,19 +54,47 @@ export class Expectation {
     this.#sizes.push(Math.max(this.image.length, range.endBytes));
   }
 
+  /** A write through copy-on-write has begun, on a disk that is full or not. */
+  mayEndByWrite(isFull: boolean): void {
+    for (const snapshot of this.snapshots.values()) {
+      if (snapshot.ends === 'limit' || (snapshot.ends === 'full' && isFull)) snapshot.mayEnd = true;
+    }
+  }
+
   /** The origin was flushed as it is. */
   flush(): void {
     this.#flushed = Buffer.from(this.image);
     this.#dirty.length = 0;
     this.#sizes = [this.image.length];
+    this.#isLost = false;
+  }
+
+  /** A flush of the origin failed. */
+  lose(): void {
+    this.#isLost = this.#dirty.length > 0;
+  }
+
+  /** What must be written again before anything else can be relied on. */
+  get lost(): Range | undefined {
+    if (!this.#isLost) return undefined;
+    const startBytes = Math.min(...this.#dirty.map((range) => range.startBytes));
+    return { startBytes, endBytes: Math.max(...this.#dirty.map((range) => range.endBytes)) };
   }
 
   /** Those snapshots are there, and no others: who changed something has made durable what it found. */
-  settle(found: ReadonlySet<string>): void {
+  settle({ names, ended }: Found): void {
     for (const [name, snapshot] of this.snapshots) {
-      if (found.has(name)) snapshot.certain = true;
-      else this.snapshots.delete(name);
+      if (!names.has(name)) this.snapshots.delete(name);
+      snapshot.certain = true;
+      snapshot.ended = ended.has(name);
+      snapshot.mayEnd = snapshot.ended;
     }
+  }
+
+  #isDirty(offsetBytes: number): boolean {
+    return this.#dirty.some(
+      ({ startBytes, endBytes }) => offsetBytes >= startBytes && offsetBytes < endBytes,
+    );
   }
 
   /** Undefined, or what of the origin cannot be so after a power loss. */
@@ -58,13 +105,13 @@ export class Expectation {
       return `the origin has ${found.length} bytes, not ${least} to ${most}`;
     for (let at = 0; at < found.length; at += 1) {
       if (found[at] === (this.#flushed[at] ?? 0)) continue;
-      if (this.#dirty.some(({ startBytes, endBytes }) => at >= startBytes && at < endBytes)) continue;
+      if (this.#isDirty(at)) continue;
       return `byte ${at} of the origin changed, and no unacknowledged write covers it`;
     }
     return undefined;
   }
 
-  /** After a killed write: each byte is the old or the new one. Learns what it is. */
+  /** After a write that did not end: each byte is the old or the new one. Learns what it is. */
   learnAfterKill(
     found: Buffer,
     written: { readonly offsetBytes: number; readonly data: Buffer } | undefined,
@@ -73,6 +120,7 @@ export class Expectation {
       const fresh = written?.data[at - written.offsetBytes];
       const inside = written !== undefined && at >= written.offsetBytes && fresh !== undefined;
       if (found[at] === (this.image[at] ?? 0) || (inside && found[at] === fresh)) continue;
+      if (this.#isLost && this.#isDirty(at)) continue;
       return `byte ${at} of the origin is neither old nor new`;
     }
     if (found.length < this.image.length) return 'the origin became shorter';

@@ -6,50 +6,15 @@
 import { hasCode, SnapError } from '../../core/base/errors.ts';
 import { checkAfterCrash, checkSnapshots, IMAGE, rawImage } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
-import { Expectation } from './crash-expectation.ts';
+import { Expectation, newSnapshot } from './crash-expectation.ts';
 import { failFlush, isFlush } from './crash-faults.ts';
+import type { Planned, RunOptions, RunResult } from './crash-options.ts';
 import { CLUSTER_BYTES, chooseStep, describe, executeStep, type Step } from './crash-steps.ts';
 import { CORNERS, CrashVolume } from './crash-volume.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 import { MemoryHost, mulberry32 } from './memory-host.ts';
 import { isChange, type Operation } from './session.ts';
 import { KilledError } from './system-error.ts';
-
-/** A step of a plan. */
-export interface Planned {
-  /** Undefined where it makes no sense: the run ends there. */
-  readonly choose: (expected: Expectation) => Step | undefined;
-  /** It is killed before its n-th change of the disk. */
-  readonly killAtChange?: number;
-  /** Power losses are tried during this step. */
-  readonly crashes: boolean;
-}
-
-export interface RunOptions {
-  readonly seed: number;
-  /** Instead of chance. */
-  readonly plan?: readonly Planned[];
-  readonly stepCount: number;
-  /** Power losses are tried after every n-th change of the disk, on the average. */
-  readonly crashEvery: number;
-  /** A step is killed with this chance in a hundred. */
-  readonly killPercent: number;
-  /** A flush of the sidecar fails with this chance in a thousand. */
-  readonly failPermille: number;
-  /** The power is lost again, after a power loss, while the next command repairs, with this chance in a hundred. */
-  readonly againPercent?: number;
-  /** Of the states that a power loss may leave, as many are tried at a point, the extreme ones among them. Else one by chance. */
-  readonly statesAtPoint?: number;
-  readonly log?: (line: string) => void;
-}
-
-export interface RunResult {
-  readonly crashes: number;
-  /** Steps of the plan that were done to their end or to their kill; fewer than planned where one made no sense. */
-  readonly steps: number;
-  /** Whether the last kill that was planned took place: there were so many changes. */
-  readonly killed: boolean;
-}
 
 const NEVER = 1 << 20;
 
@@ -77,6 +42,11 @@ class CrashRun {
   #failure: Error | undefined;
   /** The disk has changed since the last point at which the power was lost. */
   #isChanged = false;
+  /** The last step was acknowledged, and left everything on disk. */
+  #isCalm = false;
+  /** The disk is nearly full. */
+  #isFull = false;
+  #originFailed = false;
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -97,9 +67,7 @@ class CrashRun {
     };
     while (this.steps < (plan?.length ?? stepCount)) {
       const planned = plan?.[this.steps];
-      const step = planned
-        ? planned.choose(this.#expected)
-        : chooseStep(this.#random, this.#expected, newName);
+      const step = planned ? planned.choose(this.#expected) : this.#choose(newName);
       if (step === undefined) return;
       await this.#perform(step, planned);
       this.steps += 1;
@@ -108,6 +76,20 @@ class CrashRun {
       this.#tried.clear();
       if (planned?.crashes ?? this.steps === stepCount) await this.#crash();
     }
+  }
+
+  #choose(newName: () => string): Step {
+    const { lost } = this.#expected;
+    if (lost !== undefined) {
+      const data = Buffer.alloc(lost.endBytes - lost.startBytes, this.#random() & 0xff);
+      return { kind: 'write', offsetBytes: lost.startBytes, data, sync: true };
+    }
+    const { fullPercent = 0, changesOutside = false } = this.#options;
+    return chooseStep(this.#random, this.#expected, {
+      newName,
+      limits: fullPercent > 0,
+      mayChangeOutside: changesOutside && this.#isCalm,
+    });
   }
 
   async #makeImage(): Promise<void> {
@@ -129,31 +111,61 @@ class CrashRun {
   async #perform(step: Step, planned: Planned | undefined): Promise<void> {
     this.#step = describe(step);
     this.#tried.clear();
-    const session = this.#session(planned);
+    const session = this.#session(step, planned);
     const doubtful = this.#isDoubtful(step);
     // What a plan only leads up with was looked at as a plan of its own.
     const isKnown = planned !== undefined && !planned.crashes;
+    this.#fill(planned);
     this.#begin(step);
+    this.#originFailed = false;
+    const wasCalm = this.#isCalm;
+    this.#isCalm = false;
     try {
       await executeStep(session, step);
       await this.#acknowledge(step, isKnown);
+      this.#isCalm = leavesCalm(step) || (wasCalm && step.kind === 'read');
     } catch (error) {
       if (this.#failure !== undefined) throw this.#failure;
-      const known =
-        error instanceof KilledError || isInjected(error) || (doubtful && hasCode(error, 'not-found'));
-      if (!known) throw error;
+      if (!this.#isExpected(error, doubtful)) throw error;
       await this.#learn(step);
     } finally {
       session.kill();
+      this.#volume.budget.limitPages = undefined;
     }
+    if (this.#originFailed) await this.#learn(step);
     if (!isKnown || this.killed) await this.#checkAlive(step);
   }
 
+  #fill(planned: Planned | undefined): void {
+    const { fullPercent = 0, log } = this.#options;
+    this.#isFull = planned === undefined && this.#below(100) < fullPercent;
+    if (!this.#isFull) return;
+    const { budget } = this.#volume;
+    const pages = this.#below(8);
+    budget.limitPages = budget.usedPages + pages;
+    log?.(`  room for ${pages} pages`);
+  }
+
+  /** Whether a command may fail with that. */
+  #isExpected(error: unknown, doubtful: boolean): boolean {
+    if (error instanceof KilledError) return true;
+    if (error instanceof SnapError && error.errno === 'EIO') return true;
+    if (doubtful && hasCode(error, 'not-found', 'invalid', 'modified')) return true;
+    // What a full disk keeps from being repaired is told as `io`.
+    if (this.#isFull && hasCode(error, 'io')) return true;
+    return (this.#isFull || this.#hasLimits) && hasCode(error, 'no-space');
+  }
+
+  get #hasLimits(): boolean {
+    return (this.#options.fullPercent ?? 0) > 0;
+  }
+
   /** The process that does a step, with what happens to it. */
-  #session(planned: Planned | undefined): MemoryHost {
+  #session(step: Step, planned: Planned | undefined): MemoryHost {
     const { killPercent, crashEvery, log } = this.#options;
     const byChance = planned === undefined && this.#below(100) < killPercent;
-    const killAt = planned?.killAtChange ?? (byChance ? 1 + this.#below(60) : NEVER);
+    const isOurs = step.kind !== 'outside';
+    const killAt = planned?.killAtChange ?? (byChance && isOurs ? 1 + this.#below(60) : NEVER);
     log?.(`${this.#step}${killAt < NEVER ? ` (killed before change ${killAt})` : ''}`);
     this.killed = false;
     let changes = 0;
@@ -161,7 +173,8 @@ class CrashRun {
     const session = this.#host.session(async (operation) => {
       if (operation.kind === 'tryLock' || operation.kind === 'unlock') return;
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#isChanged && (planned?.crashes ?? true) && this.#below(crashEvery) === 0) await this.#crash();
+      if (this.#isChanged && (planned?.crashes ?? isOurs) && this.#below(crashEvery) === 0)
+        await this.#crash();
       if (isChange(operation)) {
         changes += 1;
         this.#isChanged = true;
@@ -181,23 +194,36 @@ class CrashRun {
 
   /** A flush fails once. */
   #maybeFail(operation: Operation): void {
-    if (this.#options.failPermille === 0 || !isFlush(operation) || operation.path === IMAGE) return;
-    if (this.#below(1000) >= this.#options.failPermille) return;
-    this.#options.log?.(`  flush of ${operation.path} fails`);
+    const { failPermille, failsOrigin = false, log } = this.#options;
+    if (failPermille === 0 || !isFlush(operation)) return;
+    if (this.#step.endsWith('outside') || (operation.path === IMAGE && !failsOrigin)) return;
+    if (this.#below(1000) >= failPermille) return;
+    log?.(`  flush of ${operation.path} fails`);
+    if (operation.path === IMAGE) {
+      this.#originFailed = true;
+      this.#expected.lose();
+    }
     failFlush(this.#volume, operation, this.#random);
   }
 
   /** From now on the effect may be there. */
   #begin(step: Step): void {
     const expected = this.#expected;
-    if (step.kind === 'write' && step.data.length > 0) {
+    if ((step.kind === 'write' || step.kind === 'outside') && step.data.length > 0) {
       expected.touch({
         startBytes: Math.min(step.offsetBytes, expected.image.length),
         endBytes: step.offsetBytes + step.data.length,
       });
     }
+    for (const snapshot of expected.snapshots.values()) {
+      if (step.kind === 'collect' && snapshot.mayEnd) snapshot.certain = false;
+      if (step.kind === 'outside') snapshot.mayEnd = true;
+    }
+    if (step.kind === 'write') expected.mayEndByWrite(this.#isFull);
     if (step.kind === 'create') {
-      expected.snapshots.set(step.name, { bytes: Buffer.from(expected.image), certain: false });
+      const limit = step.maxSizeBytes === undefined ? 'full' : 'limit';
+      const ends = step.onFull === 'refuse' ? 'never' : limit;
+      expected.snapshots.set(step.name, newSnapshot(expected.image, ends));
     }
     if (step.kind === 'remove') {
       const snapshot = expected.snapshots.get(step.name);
@@ -207,27 +233,30 @@ class CrashRun {
 
   async #acknowledge(step: Step, isKnown: boolean): Promise<void> {
     const expected = this.#expected;
-    if (step.kind === 'write' && step.data.length > 0) {
+    if ((step.kind === 'write' || step.kind === 'outside') && step.data.length > 0) {
       const end = step.offsetBytes + step.data.length;
       const image = Buffer.alloc(Math.max(expected.image.length, end));
       expected.image.copy(image);
       step.data.copy(image, step.offsetBytes);
       expected.image = image;
     }
-    const flushes = step.kind === 'create' || (step.kind === 'write' && step.sync);
+    const flushes = step.kind === 'create' || step.kind === 'outside' || (step.kind === 'write' && step.sync);
     if (flushes) expected.flush();
     if (step.kind === 'remove') expected.snapshots.delete(step.name);
-    if (step.kind === 'read' || (step.kind === 'write' && step.data.length === 0)) return;
+    if (step.kind === 'read' || step.kind === 'outside' || (step.kind === 'write' && step.data.length === 0))
+      return;
     // Whoever changed something has first made durable what was found half-done: what is there now stays.
     expected.settle(
-      isKnown ? new Set(expected.snapshots.keys()) : await checkSnapshots(this.#host, expected, 'look'),
+      isKnown
+        ? { names: new Set(expected.snapshots.keys()), ended: new Set() }
+        : await checkSnapshots(this.#host, expected, 'look'),
     );
   }
 
   async #learn(step: Step): Promise<void> {
     const wrong = this.#expected.learnAfterKill(
       await rawImage(this.#host.session()),
-      step.kind === 'write' ? step : undefined,
+      step.kind === 'write' || step.kind === 'outside' ? step : undefined,
     );
     if (wrong !== undefined) throw new Error(`after ${this.#step}: ${wrong}`);
   }
@@ -235,7 +264,8 @@ class CrashRun {
   /** Whether a name is asked for that may well not exist. */
   #isDoubtful(step: Step): boolean {
     if (step.kind !== 'remove' && step.kind !== 'read') return false;
-    return this.#expected.snapshots.get(step.name)?.certain === false;
+    const snapshot = this.#expected.snapshots.get(step.name);
+    return snapshot?.certain === false || snapshot?.mayEnd === true;
   }
 
   /** In the same boot, at once: everything reads right for those who only look. */
@@ -284,6 +314,7 @@ function randomBytes(random: Random, lengthBytes: number): Buffer {
   return bytes;
 }
 
-function isInjected(error: unknown): boolean {
-  return error instanceof SnapError && error.errno === 'EIO';
+/** Whether `state` says "closed" after that, so that a change from outside is noticed whatever comes. */
+function leavesCalm(step: Step): boolean {
+  return step.kind === 'create' || step.kind === 'remove' || (step.kind === 'write' && step.sync);
 }

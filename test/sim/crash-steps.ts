@@ -10,10 +10,17 @@ import type { Expectation } from './crash-expectation.ts';
 import type { MemoryHost } from './memory-host.ts';
 
 export type Step =
-  | { readonly kind: 'create'; readonly name: string }
+  | {
+      readonly kind: 'create';
+      readonly name: string;
+      readonly onFull?: 'invalidate' | 'refuse';
+      readonly maxSizeBytes?: number | undefined;
+    }
   | { readonly kind: 'write'; readonly offsetBytes: number; readonly data: Buffer; readonly sync: boolean }
   | { readonly kind: 'remove'; readonly name: string }
   | { readonly kind: 'collect' }
+  /** Something else writes to the image, and flushes. */
+  | { readonly kind: 'outside'; readonly offsetBytes: number; readonly data: Buffer }
   | { readonly kind: 'read'; readonly name: string };
 
 export const CLUSTER_BYTES = 4096;
@@ -21,22 +28,49 @@ export const CLUSTER_BYTES = 4096;
 const HAND_OVER_BYTES = CLUSTER_BYTES;
 
 export function describe(step: Step): string {
+  if (step.kind === 'outside') return `write ${step.data.length} bytes at ${step.offsetBytes} from outside`;
+  if (step.kind === 'create' && step.onFull !== undefined) {
+    const limit = step.maxSizeBytes === undefined ? '' : ` at ${step.maxSizeBytes} bytes`;
+    return `create ${step.name}, ${step.onFull}${limit}`;
+  }
   if (step.kind === 'write') {
     return `write ${step.data.length} bytes at ${step.offsetBytes}${step.sync ? '' : ' without flush'}`;
   }
   return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
 }
 
-/** What a random run does next; each snapshot has a name that was never used before. */
-export function chooseStep(random: Random, expected: Expectation, newName: () => string): Step {
+export interface Choices {
+  /** A name that was never used before. */
+  readonly newName: () => string;
+  /** Snapshots have limits, and some refuse to end. */
+  readonly limits: boolean;
+  /** All is on disk, and the state says so: a change from outside must be noticed. */
+  readonly mayChangeOutside: boolean;
+}
+
+/** What a random run does next. */
+export function chooseStep(random: Random, expected: Expectation, choices: Choices): Step {
   const below = (limit: number) => random() % limit;
   const names = [...expected.snapshots.keys()];
   const name = names[below(Math.max(1, names.length))];
   const roll = below(100);
-  if (roll < 25 || name === undefined) return { kind: 'create', name: newName() };
+  if (roll < 25 || name === undefined) {
+    const name = choices.newName();
+    if (!choices.limits) return { kind: 'create', name };
+    // One that refuses has no limit: a write that is refused would tell nothing.
+    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse' };
+    const clusters = 1 + below(4);
+    const maxSizeBytes = clusters < 4 ? clusters * CLUSTER_BYTES : undefined;
+    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes };
+  }
   if (roll < 40) return { kind: 'remove', name };
   if (roll < 45) return { kind: 'collect' };
   if (roll < 55) return { kind: 'read', name };
+  if (roll < 60 && choices.mayChangeOutside) {
+    const data = Buffer.alloc(1 + below(2 * CLUSTER_BYTES), random() & 0xff);
+    const offsetBytes = below(expected.image.length);
+    return { kind: 'outside', offsetBytes, data: data.subarray(0, expected.image.length - offsetBytes) };
+  }
   const grows = below(6) === 0 ? CLUSTER_BYTES : 0;
   const offsetBytes = below(expected.image.length + grows + 1);
   const lengthBytes = 1 + below(below(2) === 0 ? 600 : 3 * CLUSTER_BYTES);
@@ -50,8 +84,14 @@ export function chooseStep(random: Random, expected: Expectation, newName: () =>
 export async function executeStep(session: MemoryHost, step: Step): Promise<void> {
   const context = testContext(session);
   if (step.kind === 'create') {
-    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull: 'invalidate' } as const;
-    await createSnapshot(context, { image: IMAGE, name: step.name }, options);
+    const { name, onFull = 'invalidate', maxSizeBytes } = step;
+    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes };
+    await createSnapshot(context, { image: IMAGE, name }, options);
+  } else if (step.kind === 'outside') {
+    const file = await session.files.open(IMAGE, 'update');
+    await file.write(step.data, step.offsetBytes);
+    await file.syncAll();
+    await file.close();
   } else if (step.kind === 'write') {
     const options = { offsetBytes: step.offsetBytes, extend: true, delta: false, sync: step.sync };
     const { failure } = await writeImage(context, IMAGE, options, sourceOf(step.data));

@@ -111,7 +111,7 @@ function copyInode(inode: Inode, crash: Crash): Inode {
     const copy = volume.makeFile(inode.mode);
     const content = inode.content instanceof CrashContent ? inode.content : undefined;
     if (content === undefined) throw new Error('a file of another disk');
-    return Object.assign(copy, base, { content: content.afterCrash(random, crash.content) });
+    return Object.assign(copy, base, { content: content.afterCrash(random, crash.content, volume.budget) });
   }
   if (inode.kind === 'symlink') return Object.assign(volume.makeSymlink(inode.target), base);
   const copy = Object.assign(volume.makeDirectory(inode.mode), base);

@@ -5,7 +5,8 @@
  */
 
 import type { Expectation } from './crash-expectation.ts';
-import { crashRun, type Planned } from './crash-run.ts';
+import type { Planned } from './crash-options.ts';
+import { crashRun } from './crash-run.ts';
 import { CLUSTER_BYTES, type Step } from './crash-steps.ts';
 
 type Choose = (expected: Expectation) => Step | undefined;

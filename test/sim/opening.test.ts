@@ -4,26 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkAfterCrash, rawImage } from './crash-check.ts';
-import { frozenScene, overwriteFirst, touchFirst } from './crash-scene.ts';
-import { MemoryFileSystem } from './memory-file-system.ts';
-import { MemoryHost } from './memory-host.ts';
+import { rawImage } from './crash-check.ts';
+import { frozenScene, killAt, losePower, overwrite, touch } from './crash-scene.ts';
 import { KilledError } from './system-error.ts';
 
 test('killed before the flush that opens: the next one opens anew', async () => {
   const { volume, host, expected } = await frozenScene();
-  const first = host.session(({ kind, path }) => {
-    if (kind !== 'syncData' || !path.endsWith('/state')) return;
-    first.kill();
-    throw new KilledError();
-  });
-  await assert.rejects(overwriteFirst(first, 2, false), KilledError);
-  const { failure } = await overwriteFirst(host.session(), 3, false);
-  assert.equal(failure, undefined);
-  touchFirst(expected);
+  const first = killAt(host, 1, ({ kind, path }) => kind === 'syncData' && path.endsWith('/state'));
+  await assert.rejects(overwrite(first, 0, 2, false), KilledError);
+  await overwrite(host.session(), 0, 3, false);
+  touch(expected, 0);
   expected.image = await rawImage(host.session());
 
-  // Nothing that was not flushed has reached the disk, but for the origin's time.
-  const lost = volume.afterCrash(() => 0);
-  await checkAfterCrash(new MemoryHost(2, new MemoryFileSystem(lost)), expected);
+  // With that, the state in which only the origin's time has reached the disk.
+  await losePower(volume, expected, 50);
 });

@@ -2,22 +2,10 @@
  * Runs the crash simulator for as long as one likes: `npm run test:crash -- [CRASHES] [SEED]`. Prints the seed it began
  * with; a failure prints its own seed and steps, and comes again from `npm run test:crash -- 1 SEED`.
  */
-import { crashRun, type RunOptions } from './crash-run.ts';
+import { optionsFor } from './crash-options.ts';
+import { crashRun } from './crash-run.ts';
 
 const DEFAULT_CRASHES = 20_000;
-
-/** Different runs find different things: undisturbed ones go deep, troubled ones wide. All follows from the seed. */
-export function optionsFor(seed: number, log: (line: string) => void): RunOptions {
-  const [killPercent = 0, failPermille = 0] =
-    [
-      [0, 0],
-      [45, 0],
-      [30, 40],
-      [45, 25],
-    ][seed % 4] ?? [];
-  const [stepCount, crashEvery] = [8 + (seed % 9), 3 + (seed % 5)];
-  return { seed, stepCount, crashEvery, killPercent, failPermille, againPercent: 15, log };
-}
 
 /** Runs seeds from `firstSeed` on until there were so many crashes; returns how many. @throws with seed and steps */
 export async function runCrashes(crashCount: number, firstSeed: number): Promise<number> {

@@ -44,6 +44,10 @@ export class SparseContent {
     return this.#sizeBytes;
   }
 
+  protected get pageCount(): number {
+    return this.#pages.size;
+  }
+
   get allocatedBytes(): number {
     return this.#pages.size * PAGE_BYTES;
   }
