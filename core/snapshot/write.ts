@@ -25,6 +25,8 @@ export interface WriteOptions {
   readonly delta: boolean;
   /** Flush the origin at the end. Stores are always flushed. */
   readonly sync: boolean;
+  /** What is written at one taking of the lock: some MiB where absent, else a multiple of the cluster size. */
+  readonly batchBytes?: number;
 }
 
 export interface WriteSummary {
@@ -109,11 +111,12 @@ class ImageWriter {
       );
     }
     const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
-    const buffer = Buffer.allocUnsafeSlow(BATCH_BYTES);
+    const { batchBytes = BATCH_BYTES } = this.#options;
+    const buffer = Buffer.allocUnsafeSlow(batchBytes);
     let atBytes = offsetBytes;
     while (atBytes < endBytes) {
       // Ends where a cluster of any size ends, so that none is taken twice.
-      const room = Math.min(BATCH_BYTES - (atBytes % BATCH_BYTES), endBytes - atBytes);
+      const room = Math.min(batchBytes - (atBytes % batchBytes), endBytes - atBytes);
       const got = await this.#gather(buffer.subarray(0, room));
       if (got === 0) return;
       this.#bytesRead += got;
