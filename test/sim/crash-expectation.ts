@@ -61,6 +61,15 @@ export class Expectation {
     }
   }
 
+  /** Every process sees that from now on. */
+  write(offsetBytes: number, data: Buffer): void {
+    if (data.length === 0) return;
+    const image = Buffer.alloc(Math.max(this.image.length, offsetBytes + data.length));
+    this.image.copy(image);
+    data.copy(image, offsetBytes);
+    this.image = image;
+  }
+
   /** The origin was flushed as it is. */
   flush(): void {
     this.#flushed = Buffer.from(this.image);

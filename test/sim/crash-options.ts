@@ -29,6 +29,8 @@ export interface RunOptions {
   readonly fullPercent?: number;
   /** Something else writes to the image now and then. */
   readonly changesOutside?: boolean;
+  /** Between two batches of a write somebody else does something, with this chance in a hundred. Not with `failsOrigin`. */
+  readonly betweenPercent?: number;
   /** The power is lost again, after a power loss, while the next command repairs, with this chance in a hundred. */
   readonly againPercent?: number;
   /** Of the states that a power loss may leave, as many are tried at a point, the extreme ones among them. Else one by chance. */
@@ -63,6 +65,7 @@ export function optionsFor(seed: number, log: (line: string) => void): RunOption
     failsOrigin: turn % 2 === 0,
     fullPercent: turn % 3 === 0 ? 25 : 0,
     changesOutside: turn % 5 === 0,
+    betweenPercent: turn % 2 === 1 ? 70 : 0,
     againPercent: 15,
     log,
   };

@@ -47,6 +47,10 @@ class CrashRun {
   /** The disk is nearly full. */
   #isFull = false;
   #originFailed = false;
+  /** The write between two batches of which somebody else is at work. */
+  #interrupted: { readonly step: Step; readonly doneBytes: number } | undefined;
+  /** Of the write under way, what was written before somebody else did something. */
+  #writtenBytes = 0;
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -61,13 +65,9 @@ class CrashRun {
   async perform(): Promise<void> {
     await this.#makeImage();
     const { plan, stepCount } = this.#options;
-    const newName = () => {
-      this.#names += 1;
-      return `s${this.#names}`;
-    };
     while (this.steps < (plan?.length ?? stepCount)) {
       const planned = plan?.[this.steps];
-      const step = planned ? planned.choose(this.#expected) : this.#choose(newName);
+      const step = planned ? planned.choose(this.#expected) : this.#choose();
       if (step === undefined) return;
       await this.#perform(step, planned);
       this.steps += 1;
@@ -78,7 +78,7 @@ class CrashRun {
     }
   }
 
-  #choose(newName: () => string): Step {
+  #choose(): Step {
     const { lost } = this.#expected;
     if (lost !== undefined) {
       const data = Buffer.alloc(lost.endBytes - lost.startBytes, this.#random() & 0xff);
@@ -86,7 +86,10 @@ class CrashRun {
     }
     const { fullPercent = 0, changesOutside = false } = this.#options;
     return chooseStep(this.#random, this.#expected, {
-      newName,
+      newName: () => {
+        this.#names += 1;
+        return `s${this.#names}`;
+      },
       limits: fullPercent > 0,
       mayChangeOutside: changesOutside && this.#isCalm,
     });
@@ -115,13 +118,15 @@ class CrashRun {
     const doubtful = this.#isDoubtful(step);
     // What a plan only leads up with was looked at as a plan of its own.
     const isKnown = planned !== undefined && !planned.crashes;
-    this.#fill(planned);
+    if (this.#interrupted === undefined) this.#fill(planned);
     this.#begin(step);
+    this.#writtenBytes = 0;
     this.#originFailed = false;
     const wasCalm = this.#isCalm;
     this.#isCalm = false;
     try {
-      await executeStep(session, step);
+      const between = (doneBytes: number) => this.#between(step, doneBytes);
+      await executeStep(session, step, { inSmallSteps: this.#isInSmallSteps(step), between });
       await this.#acknowledge(step, isKnown);
       this.#isCalm = leavesCalm(step) || (wasCalm && step.kind === 'read');
     } catch (error) {
@@ -130,10 +135,36 @@ class CrashRun {
       await this.#learn(step);
     } finally {
       session.kill();
-      this.#volume.budget.limitPages = undefined;
+      if (this.#interrupted === undefined) this.#volume.budget.limitPages = undefined;
     }
     if (this.#originFailed) await this.#learn(step);
     if (!isKnown || this.killed) await this.#checkAlive(step);
+  }
+
+  /** In a plan, writes have one batch and hand-overs as many steps as they can. */
+  #isInSmallSteps(step: Step): boolean {
+    return this.#options.plan === undefined ? this.#below(2) === 0 : step.kind !== 'write';
+  }
+
+  /** What another process does between two batches of a write. */
+  async #between(step: Step, doneBytes: number): Promise<void> {
+    const { betweenPercent = 0, log } = this.#options;
+    if (step.kind !== 'write' || this.#interrupted !== undefined) return;
+    if (this.#failure !== undefined || this.#below(100) >= betweenPercent) return;
+    const before = this.#writtenBytes;
+    this.#expected.write(step.offsetBytes + before, step.data.subarray(before, doneBytes));
+    this.#interrupted = { step, doneBytes };
+    const name = this.#step;
+    log?.(`  when ${doneBytes} bytes were written, somebody else:`);
+    try {
+      await this.#perform(this.#choose(), undefined);
+    } finally {
+      this.#step = `${name}, going on`;
+      this.#tried.clear();
+      this.#interrupted = undefined;
+      this.#writtenBytes = doneBytes;
+      this.#expected.mayEndByWrite(this.#isFull);
+    }
   }
 
   #fill(planned: Planned | undefined): void {
@@ -153,11 +184,7 @@ class CrashRun {
     if (doubtful && hasCode(error, 'not-found', 'invalid', 'modified')) return true;
     // What a full disk keeps from being repaired is told as `io`.
     if (this.#isFull && hasCode(error, 'io')) return true;
-    return (this.#isFull || this.#hasLimits) && hasCode(error, 'no-space');
-  }
-
-  get #hasLimits(): boolean {
-    return (this.#options.fullPercent ?? 0) > 0;
+    return (this.#options.fullPercent ?? 0) > 0 && hasCode(error, 'no-space');
   }
 
   /** The process that does a step, with what happens to it. */
@@ -233,15 +260,13 @@ class CrashRun {
 
   async #acknowledge(step: Step, isKnown: boolean): Promise<void> {
     const expected = this.#expected;
-    if ((step.kind === 'write' || step.kind === 'outside') && step.data.length > 0) {
-      const end = step.offsetBytes + step.data.length;
-      const image = Buffer.alloc(Math.max(expected.image.length, end));
-      expected.image.copy(image);
-      step.data.copy(image, step.offsetBytes);
-      expected.image = image;
+    if (step.kind === 'write' || step.kind === 'outside') {
+      // What somebody else wrote in between stands above what came before it.
+      expected.write(step.offsetBytes + this.#writtenBytes, step.data.subarray(this.#writtenBytes));
     }
     const flushes = step.kind === 'create' || step.kind === 'outside' || (step.kind === 'write' && step.sync);
-    if (flushes) expected.flush();
+    // While another write is under way, more than this step's may be unflushed.
+    if (flushes && this.#interrupted === undefined) expected.flush();
     if (step.kind === 'remove') expected.snapshots.delete(step.name);
     if (step.kind === 'read' || step.kind === 'outside' || (step.kind === 'write' && step.data.length === 0))
       return;
@@ -271,6 +296,8 @@ class CrashRun {
   /** In the same boot, at once: everything reads right for those who only look. */
   async #checkAlive(step: Step): Promise<void> {
     try {
+      const image = await rawImage(this.#host.session());
+      if (!image.equals(this.#expected.image)) throw new Error('the origin reads wrong');
       await checkSnapshots(this.#host, this.#expected, 'look');
     } catch (error) {
       throw new Error(`after ${describe(step)}: ${String(error)}`, { cause: error });

@@ -1,9 +1,9 @@
 /** What the crash simulator does to an image: one command a step, chosen by chance or given, and carried out on core. */
+import type { ByteSource } from '../../core/io/byte-stream.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { testContext } from '../support/context.ts';
-import { sourceOf } from '../support/image.ts';
 import { IMAGE, readAll } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import type { Expectation } from './crash-expectation.ts';
@@ -24,9 +24,6 @@ export type Step =
   | { readonly kind: 'read'; readonly name: string };
 
 export const CLUSTER_BYTES = 4096;
-/** Handed over under one lock: a cluster, so that most removals need several steps. */
-const HAND_OVER_BYTES = CLUSTER_BYTES;
-
 export function describe(step: Step): string {
   if (step.kind === 'outside') return `write ${step.data.length} bytes at ${step.offsetBytes} from outside`;
   if (step.kind === 'create' && step.onFull !== undefined) {
@@ -80,8 +77,20 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
   return { kind: 'write', offsetBytes, data, sync: below(4) > 0 };
 }
 
+/** How a command is carried out. */
+export interface Manner {
+  /** A cluster at one taking of the lock, so that a write has several batches and a removal several steps. */
+  readonly inSmallSteps: boolean;
+  /** Called by a write between two batches, when that many bytes of its data have been written. */
+  readonly between: (doneBytes: number) => Promise<void>;
+}
+
 /** @throws what the command fails with */
-export async function executeStep(session: MemoryHost, step: Step): Promise<void> {
+export async function executeStep(
+  session: MemoryHost,
+  step: Step,
+  { inSmallSteps, between }: Manner,
+): Promise<void> {
   const context = testContext(session);
   if (step.kind === 'create') {
     const { name, onFull = 'invalidate', maxSizeBytes } = step;
@@ -94,12 +103,27 @@ export async function executeStep(session: MemoryHost, step: Step): Promise<void
     await file.close();
   } else if (step.kind === 'write') {
     const options = { offsetBytes: step.offsetBytes, extend: true, delta: false, sync: step.sync };
-    const { failure } = await writeImage(context, IMAGE, options, sourceOf(step.data));
+    const pieces = inSmallSteps ? { ...options, batchBytes: CLUSTER_BYTES } : options;
+    const { failure } = await writeImage(context, IMAGE, pieces, pausingSource(step.data, between));
     if (failure !== undefined) throw failure;
   } else if (step.kind === 'read') {
     await readAll(session, step.name);
   } else {
     const names = step.kind === 'remove' ? [step.name] : undefined;
-    await collectSnapshots(context, IMAGE, { names, dryRun: false, handOverBytes: HAND_OVER_BYTES });
+    const handOver = inSmallSteps ? { handOverBytes: CLUSTER_BYTES } : {};
+    await collectSnapshots(context, IMAGE, { names, dryRun: false, ...handOver });
   }
+}
+
+/** Each time that more is asked for, all that was given before has been written. */
+function pausingSource(data: Buffer, between: (doneBytes: number) => Promise<void>): ByteSource {
+  let at = 0;
+  return {
+    read: async (target) => {
+      if (at > 0 && at < data.length) await between(at);
+      const got = data.copy(target, 0, at);
+      at += got;
+      return got;
+    },
+  };
 }

@@ -13,7 +13,27 @@ import { MUTATIONS, type Mutation } from './mutation-list.ts';
 
 /** Crash states tried before a mistake counts as not found. */
 const MOST_CRASHES = 40_000;
+const FEW_CRASHES = 300;
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** What is run for a mistake: its test, or the simulator at length. */
+function wordsFor(test: string | undefined, crashCount: number, seed: number): string[] {
+  const words =
+    test === undefined ? ['test/sim/run-crashes.ts', `${crashCount}`, `${seed}`] : ['--test', test];
+  return ['--import', 'tsx', ...words];
+}
+
+/** Without a mistake nothing may be found. */
+function checkUnchanged(mutations: readonly Mutation[], seed: number): void {
+  for (const test of new Set(mutations.map((mutation) => mutation.test))) {
+    const run = spawnSync(process.execPath, wordsFor(test, FEW_CRASHES, seed), {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
+    if (run.status !== 0)
+      throw new Error(`fails without any mistake: ${test ?? `seed ${seed}`}\n${run.stdout}${run.stderr}`);
+  }
+}
 
 function isFound(mutation: Mutation, seed: number): boolean {
   const tree = mkdtempSync(join(tmpdir(), 'imgsnap-mutation-'));
@@ -26,9 +46,8 @@ function isFound(mutation: Mutation, seed: number): boolean {
     if (!source.includes(mutation.from))
       throw new Error(`${mutation.name}: ${mutation.file} has changed; mend the mutation`);
     writeFileSync(path, source.replaceAll(mutation.from, mutation.to));
-    const atLength = ['test/sim/run-crashes.ts', String(MOST_CRASHES), String(seed)];
-    const words = mutation.test === undefined ? atLength : ['--test', mutation.test];
-    const run = spawnSync(process.execPath, ['--import', 'tsx', ...words], { cwd: tree, encoding: 'utf8' });
+    const words = wordsFor(mutation.test, MOST_CRASHES, seed);
+    const run = spawnSync(process.execPath, words, { cwd: tree, encoding: 'utf8' });
     if (run.status === 0) return false;
     const said = run.stderr + run.stdout;
     const why = /(?:crash \d+ during|after|reads wrong|snapshot \S+ is).*|error: .*(?:\n.*){0,2}/.exec(
@@ -43,8 +62,8 @@ function isFound(mutation: Mutation, seed: number): boolean {
 
 const [wanted = '', seedText = String(Date.now() % 2 ** 31)] = process.argv.slice(2);
 console.log(`mutations: seed ${seedText}`);
-const missed = MUTATIONS.filter(({ name }) => name.includes(wanted)).filter(
-  (mutation) => !isFound(mutation, Number(seedText)),
-);
+const mutations = MUTATIONS.filter(({ name }) => name.includes(wanted));
+checkUnchanged(mutations, Number(seedText));
+const missed = mutations.filter((mutation) => !isFound(mutation, Number(seedText)));
 for (const { name } of missed) console.log(`NOT FOUND: ${name}`);
 process.exitCode = missed.length === 0 ? 0 : 1;
