@@ -53,8 +53,11 @@ export async function listImage(context: Context, image: string): Promise<Listed
       }
       const changed = await changedOutside(hold);
       const snapshots: ListedSnapshot[] = [];
-      for (const record of hold.catalog.snapshots) {
-        if (!record.hidden) snapshots.push(await listSnapshot(hold, record, changed));
+      const storePaths = hold.catalog.snapshots.map((record) => hold.sidecar.storePath(record));
+      for (const [at, record] of hold.catalog.snapshots.entries()) {
+        if (record.hidden) continue;
+        const files = () => [...storePaths.slice(at), hold.imagePath];
+        snapshots.push(await listSnapshot(hold, record, changed, files));
       }
       const originModified = hold.originChangedOutside || snapshots.some(({ state }) => state === 'modified');
       return { image, sizeBytes, clusterSizeBytes: hold.catalog.clusterSizeBytes, originModified, snapshots };
@@ -68,20 +71,22 @@ async function listSnapshot(
   hold: Hold,
   record: SnapshotRecord,
   changed: ReadonlySet<string>,
+  files: () => readonly string[],
 ): Promise<ListedSnapshot> {
   const trust = trustNow(hold, record, changed);
   const receives = newestRecord(hold.catalog)?.uuid === record.uuid;
   const state = trust === 'valid' ? (receives ? 'active' : 'idle') : trust;
   const found = trust === 'invalid' ? SHRUNK_REASON : trust === 'modified' ? MODIFIED_REASON : undefined;
-  const { snapshots } = hold.catalog;
-  const chain = snapshots.slice(snapshots.indexOf(record)).map((each) => hold.sidecar.storePath(each));
   return {
     ...described(hold.catalog, record),
     state,
     reason: record.ending?.reason ?? found,
     clustersCopied: await clustersCopied(hold, record),
     storeBytes: await storeBytes(hold, record),
-    files: [...chain, hold.imagePath],
+    // Made when asked for: those of thousands of snapshots together would fill the memory.
+    get files() {
+      return files();
+    },
   };
 }
 

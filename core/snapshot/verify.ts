@@ -14,7 +14,8 @@ import { digestSnapshot, noSuchSnapshot } from './read.ts';
 import { type StoreFinding, verifyStore } from './verify-store.ts';
 import { Volume } from './volume.ts';
 
-/** Of one store; where every cluster is damaged, nobody reads more lines, and they would fill the memory. */
+/** Where every cluster is damaged, nobody reads more lines, and they would fill the memory. */
+const MOST_TOLD_OF_STORE = 10_000;
 const MOST_TOLD = 100_000;
 
 export interface Finding {
@@ -134,7 +135,8 @@ class Verifier {
     let untoldCount = 0;
     const clustersChecked = await verifyStore(this.#volume, record.uuid, async (findings) => {
       this.#damaged = true;
-      const told = findings.slice(0, MOST_TOLD - toldCount);
+      const most = Math.min(MOST_TOLD_OF_STORE - toldCount, MOST_TOLD - this.#findings.length);
+      const told = findings.slice(0, Math.max(0, most));
       for (const finding of told) this.#tell(record.name, finding);
       toldCount += told.length;
       untoldCount += findings.length - told.length;
