@@ -137,11 +137,14 @@ export function isOfState(edit: Edit): boolean {
 
 /**
  * Whether these edits are damage, so that right bytes or an error are all there may be. A check that was made to hold
- * again can say what is not so; and a file from another time is noticed if the others are whole.
+ * again can say what is not so. A file from another time is noticed if the others are whole. That the flush of the last
+ * batch returned is known from `state`, and from a bitmap that comes to the flush record; with neither, an entry of it
+ * is not missed.
  */
 export function isDamage(edits: readonly Edit[]): boolean {
   const isMoved = edits.some((edit) => edit.do === 'older' || edit.do === 'swap');
-  return !isForged(edits) && (!isMoved || edits.length === 1);
+  const most = isMoved ? 1 : edits.some(isOfState) ? 2 : Number.POSITIVE_INFINITY;
+  return !isForged(edits) && edits.length <= most;
 }
 
 /** Whether a check was made to hold again over what was changed. */

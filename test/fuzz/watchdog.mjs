@@ -23,5 +23,6 @@ setInterval(() => {
   const path = `${folder}/found-${target}-hang.jsonl`;
   writeFileSync(path, `${line}\n`);
   writeSync(STDERR, `FOUND in ${target}: no end after ${mostMs / 1000} s; kept in ${path}\n`);
-  process.exit(1);
+  // In a thread, process.exit ends the thread alone.
+  process.kill(process.pid, 'SIGTERM');
 }, mostMs);
