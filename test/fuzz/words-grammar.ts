@@ -3,198 +3,46 @@ import { GLOBAL_OPTIONS, longName, type OptionSpec } from '../../cmd/shared/opti
 import { type Chance, mutateList } from './chance.ts';
 import type { Command } from './commands.ts';
 
-const SIZES = [
-  ...[
-    '0',
-    '1',
-    '512',
-    '4096',
-    '4K',
-    '64KiB',
-    '1M',
-    '16M',
-    '32M',
-    '1.5K',
-    '0.5',
-    '.5',
-    '1.',
-    '1e3',
-    '0x10',
-    '-1',
-  ],
-  ...[
-    '+1',
-    ' 1',
-    '1 ',
-    '8P',
-    '8192P',
-    '9007199254740992',
-    '9007199254740993',
-    '1KB',
-    '1kb',
-    '1Kib',
-    '1B',
-    '1PP',
-  ],
-  ...[
-    '0.0009765625K',
-    '0.00097656250000001K',
-    '00',
-    '١',
-    'NaN',
-    'Infinity',
-    '1_000',
-    '1,5K',
-    '4k',
-    '2E',
-    '40.5K',
-  ],
-];
-const COUNTS = [
-  '1',
-  '2',
-  '0',
-  '-1',
-  'unlimited',
-  'Unlimited',
-  '1.0',
-  '1e1',
-  '999999999999999999999',
-  '01',
-  ' 1',
-];
-const DURATIONS = [
-  '1h',
-  '14d',
-  '2y5m7d3h',
-  '1m',
-  '0h',
-  '0d',
-  '3h1d',
-  '1y1y',
-  '99999999999y',
-  '9007199254740993d',
-  'd',
-  '1',
-  '1w',
-  '-1d',
-];
-const TIMES = [
-  ...['2026-11-20T07:17:31Z', '2026-11-20T08:17:31.25+01:00', '2026-02-30T00:00:00Z', '2026-11-20t07:17:31z'],
-  ...[
-    '0001-01-01T00:00:00Z',
-    '0001-01-01T00:00:00+00:01',
-    '9999-12-31T23:59:59.999999999999Z',
-    '2016-12-31T23:59:60Z',
-  ],
-  ...[
-    '9999-12-31T23:59:59-00:01',
-    '2026-11-20',
-    '2026-11-20T24:00:00Z',
-    '2026-11-20T07:17:31',
-    '0000-01-01T00:00:00Z',
-  ],
-];
-const SECONDS = [
-  '0',
-  '1',
-  '0.5',
-  '60',
-  '1e3',
-  '-1',
-  '.5',
-  '1.',
-  '99999999999999999999',
-  '1e400',
-  '0.0000000000000000001',
-  `${'9'.repeat(400)}`,
-];
-const PATHS = [
-  'out',
-  'store',
-  'dir',
-  'list',
-  '-',
+/** The words of a text, and a few that no text has in it. */
+const wordsOf = (text: string, ...others: readonly string[]) => [...text.trim().split(/\s+/), ...others];
+
+const SIZES = wordsOf(
+  `0 1 512 4096 4K 64KiB 1M 16M 32M 1.5K 40.5K 0.5 .5 1. 1e3 0x10 -1 +1 8P 8192P 9007199254740992 9007199254740993
+  1KB 1kb 1Kib 1B 1PP 0.0009765625K 0.00097656250000001K 00 ١ NaN Infinity 1_000 1,5K 4k 2E`,
+  ...[' 1', '1 ', ''],
+);
+const COUNTS = wordsOf('1 2 0 -1 unlimited Unlimited 1.0 1e1 999999999999999999999 01', ' 1');
+const DURATIONS = wordsOf('1h 14d 2y5m7d3h 1m 0h 0d 3h1d 1y1y 99999999999y 9007199254740993d d 1 1w -1d');
+const TIMES = wordsOf(
+  `2026-11-20T07:17:31Z 2026-11-20T08:17:31.25+01:00 2026-02-30T00:00:00Z 2026-13-01T00:00:00Z 2026-11-20t07:17:31z
+  0001-01-01T00:00:00Z 0001-01-01T00:00:00+00:01 9999-12-31T23:59:59.999999999999Z 9999-12-31T23:59:59-00:01
+  2016-12-31T23:59:60Z 2026-11-20 2026-11-20T24:00:00Z 2026-11-20T07:17:31 0000-01-01T00:00:00Z`,
+);
+const SECONDS = wordsOf(
+  '0 1 0.5 60 1e3 -1 .5 1. 99999999999999999999 1e400 0.0000000000001',
+  '9'.repeat(400),
+);
+const PATHS = wordsOf(
+  `out store dir list - disk.img disk.img.snap disk.img.snap/x no/such . .. / x@y disk.img.snap/state ~ store/`,
   '',
-  'disk.img',
-  'disk.img.snap',
-  'disk.img.snap/x',
-  'no/such',
-  '.',
-  '..',
-  '/',
-  'x@y',
-  'disk.img.snap/state',
-  '~',
-  'store/',
-];
-const TEXTS = [
-  'remark',
+);
+const TEXTS = wordsOf(
+  'remark __proto__ -- -',
   '',
   'ä\n',
   '\0',
   'x'.repeat(1024),
   'x'.repeat(1025),
-  '__proto__',
-  '--',
-  '-',
   '\u001b[31m',
-];
-const CHOICES = ['invalidate', 'refuse', 'Refuse', 'constructor', ''];
-const IMAGES = [
-  ...[
-    'disk.img',
-    'disk.img@a',
-    'disk.img@b',
-    'disk.img@c',
-    'disk.img@new',
-    'disk.img@',
-    '/disk.img',
-    '/disk.img@c',
-  ],
-  ...[
-    './disk.img@a',
-    'link',
-    'link@a',
-    'x@y',
-    'x@y@a',
-    'x@y@',
-    'x',
-    'dir',
-    'dir@a',
-    'none',
-    'none@a',
-    '@a',
-    '@',
-    '@@',
-  ],
-  ...[
-    'disk.img@a@b',
-    'disk.img@@',
-    'disk.img@-a',
-    'disk.img@a/b',
-    'dir/../disk.img@a',
-    'disk.img/@a',
-    '',
-    '.',
-    '/',
-  ],
-  ...[
-    'disk.img@__proto__',
-    'disk.img@constructor',
-    `disk.img@${'n'.repeat(128)}`,
-    `disk.img@${'n'.repeat(129)}`,
-  ],
-  ...[
-    'disk.img.snap',
-    'disk.img.snap/state',
-    'disk.img.snap/catalog.json@a',
-    `${'l'.repeat(300)}`,
-    '0',
-    '1e3',
-    'orphan',
-  ],
-];
+);
+const CHOICES = wordsOf('invalidate refuse Refuse constructor', '');
+const IMAGES = wordsOf(
+  `disk.img disk.img@a disk.img@b disk.img@c disk.img@new disk.img@ /disk.img /disk.img@c ./disk.img@a link link@a
+  x@y x@y@a x@y@ x dir dir@a none none@a @a @ @@ disk.img@a@b disk.img@@ disk.img@-a disk.img@a/b dir/../disk.img@a
+  disk.img/@a . / disk.img@__proto__ disk.img@constructor disk.img.snap disk.img.snap/state 0 1e3 orphan
+  disk.img.snap/catalog.json@a`,
+  ...['', `disk.img@${'n'.repeat(128)}`, `disk.img@${'n'.repeat(129)}`, 'l'.repeat(300)],
+);
 const BY_PLACEHOLDER: Readonly<Record<string, readonly string[]>> = {
   SIZE: SIZES,
   N: COUNTS,
@@ -206,47 +54,18 @@ const BY_PLACEHOLDER: Readonly<Record<string, readonly string[]>> = {
   TEXT: TEXTS,
   WHAT: CHOICES,
 };
-const ODD_WORDS = [
-  '--',
-  '-',
-  '',
-  '--no-',
-  '---',
-  '--=',
-  '-=',
-  '--constructor',
-  '--__proto__=1',
-  '--toString',
-  '-qq',
-  '-qo',
-  '-oq',
-  '-q=1',
-  '--a.b=1',
-  '--json=no',
-  '--no-json',
-  '--offse',
-  '--help=1',
-  '-h',
-  '--version',
-  '-1',
-  '\0',
-  '--size',
-];
+const ODD_WORDS = wordsOf(
+  `-- - --no- --- --= -= --constructor --__proto__=1 --toString -qq -qo -oq -q=1 --a.b=1 --json=no --no-json --offse
+  --help=1 -h --version -1 --size`,
+  ...['', '\0'],
+);
+const CHARACTERS = [...'0123456789KMGTPiBbymdhTZ:.+-@/=_ eE"\'\\\n\t\0é\u2028💾\ud800'];
 const HEX = '0123456789abcdefABCDEF';
 
 /** Few characters of a word changed. */
 export function garble(word: string, chance: Chance): string {
   const at = chance.below(word.length + 1);
-  const char = chance.pick([
-    ...'0123456789KMGTPiBbymdhTZ:.+-@/=_ eE"\'\\',
-    '\n',
-    '\t',
-    '\0',
-    'é',
-    '\u2028',
-    '💾',
-    '\ud800',
-  ]);
+  const char = chance.pick(CHARACTERS);
   return word.slice(0, at) + (chance.once(3) ? '' : char) + word.slice(at + chance.below(2));
 }
 
