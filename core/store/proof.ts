@@ -133,7 +133,9 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
       `its indirect table has ${flushed.count} of the ${known.count} entries that were flushed, or others`,
     );
   }
-  if (isLastRecord(record, suspicion.atLeast) && (await lacksOf(store, bitmap, record))) {
+  // Without a figure in `state` or the catalog, only the bitmap can tell that the flush of the last batch returned.
+  const isUnknown = suspicion.atLeast === undefined && suspicion.unfinishedBatch === undefined;
+  if (isUnknown && (await lacksOf(store, bitmap, record))) {
     throw damaged(store, 'its indirect table lacks entries that its copied bitmap has');
   }
   const durable = durableRecord(records, suspicion) ?? record;
@@ -141,10 +143,7 @@ export async function assess(store: StoreFile, suspicion: Suspicion, givenUp?: n
   return { bitmap, unproven, durable, newestSequence, known, newestBatch, ownSlotCount, zeroCount };
 }
 
-/**
- * Whether `found` lacks a cluster of a bitmap that comes to `record`. A set bit means that its entry was flushed, and
- * where `state` was lost, nothing else may tell it of the last batch.
- */
+/** Whether `found` lacks a cluster of a bitmap that comes to `record`: a set bit means that its entry was flushed. */
 async function lacksOf(store: StoreFile, found: CopiedBitmap, record: FlushRecord): Promise<boolean> {
   const onDisk = new CopiedBitmap(found.bits.length);
   await onDisk.refresh(store);
