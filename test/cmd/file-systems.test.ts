@@ -1,8 +1,8 @@
 /** File systems that are read-only, full or somebody else's, and files made by a later version. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { type TestContext, test } from 'node:test';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
 import { digestText, xxh64 } from '../../core/base/xxh64.ts';
 import { STATE, STORE_HEADER } from '../../core/store/layout.ts';
 import {
@@ -12,39 +12,14 @@ import {
   MIB,
   noise,
   skipWithout,
-  Workplace,
+  type Workplace,
   wordsOf,
   workplace,
 } from '../support/commands.ts';
+import { ext4, mounted } from '../support/mounted.ts';
 import { runProcess } from '../support/process.ts';
 
 const CLUSTER = 64 * KIB;
-
-/** Mounts something on a new directory of the workplace while `use` runs; skips the test where that is not allowed. */
-async function mounted(
-  t: TestContext,
-  work: Workplace,
-  args: readonly string[],
-  use: (there: Workplace) => Promise<void>,
-): Promise<void> {
-  const there = new Workplace(work.path('mounted'));
-  mkdirSync(there.directory, { recursive: true });
-  const { status, stderr, error } = spawnSync('mount', [...args, there.directory], { encoding: 'utf8' });
-  if (status !== 0) return t.skip(`nothing can be mounted here: ${error?.message ?? stderr.trim()}`);
-  try {
-    await use(there);
-  } finally {
-    execFileSync('umount', ['-l', there.directory]);
-  }
-}
-
-async function ext4(t: TestContext, work: Workplace, sizeBytes: number): Promise<boolean> {
-  if (skipWithout(t, 'mke2fs', 'mount')) return false;
-  writeFileSync(work.path('fs.img'), '');
-  truncateSync(work.path('fs.img'), sizeBytes);
-  execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', '-m', '0', work.path('fs.img')]);
-  return true;
-}
 
 const CHANGING: readonly [CommandName, readonly string[]][] = [
   ['snap-write', ['disk.img']],
