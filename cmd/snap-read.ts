@@ -1,6 +1,6 @@
 /** snap-read IMAGE[@NAME]: streams a snapshot to stdout, or into a file. */
 import { isatty } from 'node:tty';
-import { SnapError } from '../core/base/errors.ts';
+import { quietly, SnapError } from '../core/base/errors.ts';
 import { parseSize } from '../core/base/units.ts';
 import type { Context } from '../core/snapshot/context.ts';
 import type { ReadOptions, ReadSummary } from '../core/snapshot/read.ts';
@@ -90,7 +90,7 @@ async function readIntoFile(
     await sink.finish();
     return summary;
   } catch (error) {
-    await sink.abort();
+    await quietly(() => sink.abort());
     throw error;
   }
 }

@@ -73,6 +73,18 @@ export function hasCode(error: unknown, ...codes: ErrorCode[]): error is SnapErr
   return error instanceof SnapError && codes.includes(error.code);
 }
 
+/**
+ * Takes back what a failure left half-made. What fails in that is not told: what went wrong first is what matters, and
+ * decides how the command ends.
+ */
+export async function quietly(cleanUp: () => Promise<unknown>): Promise<void> {
+  try {
+    await cleanUp();
+  } catch (error) {
+    if (!(error instanceof SnapError)) throw error;
+  }
+}
+
 /** Whether `error` is the system's answer `errno`, such as `EROFS`, however it was wrapped. */
 export function hasErrno(error: unknown, ...names: string[]): boolean {
   return error instanceof SnapError && error.errno !== undefined && names.includes(error.errno);

@@ -3,7 +3,7 @@
  * That takes the same short time for any size of image, since nothing of the data is read.
  */
 import * as path from 'node:path';
-import { SnapError } from '../base/errors.ts';
+import { quietly, SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom } from '../base/uuid.ts';
 import {
@@ -198,7 +198,7 @@ async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
       { figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD } },
     );
   } catch (error) {
-    await removeUnlessCommitted(hold, record, storePath);
+    await quietly(() => removeUnlessCommitted(hold, record, storePath));
     throw error;
   }
   await closeState(hold);
@@ -224,7 +224,7 @@ async function makeStore(hold: Hold, plan: Plan, storePath: string): Promise<voi
     await files.syncDirectory(path.dirname(storePath));
   } catch (error) {
     for (const made of [makePath, storePath]) {
-      if ((await files.linkStat(made)) !== undefined) await files.remove(made);
+      await quietly(async () => (await files.linkStat(made)) !== undefined && files.remove(made));
     }
     throw error;
   }

@@ -4,6 +4,7 @@
  * its first moment. It is built with the mark set, so that whoever finds it after a kill makes its name durable.
  */
 import * as path from 'node:path';
+import { quietly } from '../base/errors.ts';
 import { createLike, directoryAt, giveLike } from '../io/file-like.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
@@ -68,7 +69,7 @@ export async function buildFirstSidecar(
     await files.syncDirectory(buildPath);
     await files.rename(buildPath, finalPath);
   } catch (error) {
-    await sidecar?.close();
+    await quietly(async () => sidecar?.close());
     await removeBuild(volume, buildPath, storePath);
     throw error;
   }
@@ -98,9 +99,10 @@ async function finish(volume: Volume, sidecar: Sidecar, state: State, phase: Pha
 /** Takes back what a failed creation made, and nothing else. */
 async function removeBuild(volume: Volume, buildPath: string, storePath: string | undefined): Promise<void> {
   const { files } = volume.context.host;
-  for (const name of await files.list(buildPath)) await files.remove(path.join(buildPath, name));
-  await files.removeDirectory(buildPath);
-  if (storePath !== undefined && path.dirname(storePath) !== buildPath) {
-    if ((await files.stat(storePath)) !== undefined) await files.remove(storePath);
-  }
+  await quietly(async () => {
+    for (const name of await files.list(buildPath)) await files.remove(path.join(buildPath, name));
+    await files.removeDirectory(buildPath);
+  });
+  if (storePath === undefined || path.dirname(storePath) === buildPath) return;
+  await quietly(async () => (await files.stat(storePath)) !== undefined && files.remove(storePath));
 }

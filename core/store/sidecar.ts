@@ -10,7 +10,7 @@
  */
 import * as path from 'node:path';
 import { roundUp } from '../base/bytes.ts';
-import { hasCode, SnapError } from '../base/errors.ts';
+import { hasCode, quietly, SnapError } from '../base/errors.ts';
 import { replaceFile } from '../io/atomic-replace.ts';
 import { createLike, type FileLike } from '../io/file-like.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
@@ -179,12 +179,16 @@ export class Sidecar {
     await this.keepReserve(bytes.length, like);
   }
 
-  /** Gives the reserve up for what must be written on a full disk. False where there is none. */
+  /** Gives the reserve up for what must be written on a full disk. False where there is none to be had. */
   async dropReserve(): Promise<boolean> {
     const { files } = this.#host;
-    if ((await files.linkStat(this.#reservePath)) === undefined) return false;
-    await files.remove(this.#reservePath);
-    return true;
+    let dropped = false;
+    await quietly(async () => {
+      if ((await files.linkStat(this.#reservePath)) === undefined) return;
+      await files.remove(this.#reservePath);
+      dropped = true;
+    });
+    return dropped;
   }
 
   /** Sees to it that the reserve is at least twice the catalog's size. What was committed stays so if that fails. */

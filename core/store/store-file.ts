@@ -7,7 +7,7 @@
  * the indirect table (if it proves itself), its slot (if it has the entry's hash). Slots are only ever appended: the
  * next one follows from the file's end, since a count in a header could be older than the data.
  */
-import { SnapError } from '../base/errors.ts';
+import { quietly, SnapError } from '../base/errors.ts';
 import { closeLike, createLike, type FileLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import { EntryCodec } from './entry.ts';
@@ -58,8 +58,8 @@ export class StoreFile {
       await file.syncAll();
       return store;
     } catch (error) {
-      await file.close();
-      await files.remove(path);
+      await quietly(() => file.close());
+      await quietly(() => files.remove(path));
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 /** Every operation of core, in few words, for the fault sweep: what it is tried in, and what of it may change. */
 import assert from 'node:assert/strict';
+import { quietly } from '../../core/base/errors.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { type CollectRequest, collectSnapshots } from '../../core/snapshot/collect.ts';
 import { compareWithOrigin, digestSnapshots } from '../../core/snapshot/compare.ts';
@@ -96,7 +97,7 @@ async function readIntoFile(context: TestContext, name: string): Promise<number>
     await sink.finish();
     return bytes;
   } catch (error) {
-    await sink.abort();
+    await quietly(() => sink.abort());
     throw error;
   }
 }
