@@ -3,9 +3,17 @@
  * become shorter under them. A sample by a seed; `npm run test:faults` tries every call.
  */
 import assert from 'node:assert/strict';
-import { truncateSync } from 'node:fs';
+import { existsSync, truncateSync } from 'node:fs';
 import { test } from 'node:test';
-import { type CommandName, eachOf, KIB, noise, type Workplace, workplace } from '../support/commands.ts';
+import {
+  type CommandName,
+  eachOf,
+  flipBit,
+  KIB,
+  noise,
+  type Workplace,
+  workplace,
+} from '../support/commands.ts';
 import { startProbed, untilStopped } from '../support/probe.ts';
 import { Bundles, CASES, failuresOf, titleOf } from './bundles.ts';
 import { chooseRandom } from './choose.ts';
@@ -38,6 +46,20 @@ test('a call that fails: the message names the file, nothing is harmed, the next
       });
     }
   });
+});
+
+test('damage is told as damage, also where the unfinished file cannot be removed', async (t) => {
+  const work = await workplace(t);
+  work.image('disk.img', noise('damaged', 40 * KIB));
+  await work.ok('snap-create', ['-q', 'disk.img@one', '--cluster-size', '4K']);
+  await work.write('disk.img', 0, noise('new', 4 * KIB));
+  flipBit(work.store('disk.img', 'one'), work.places('disk.img', 'one').slot(0));
+  const probe = { point: 'unlink .out.img.H.tmp', action: 'fail', errno: 'EIO' } as const;
+  const { status, stderr } = await startProbed(work, 'snap-read', ['disk.img@one', '-o', 'out.img'], probe)
+    .result;
+  assert.equal(status, 3, stderr);
+  assert.match(stderr, /cluster 0 is damaged/);
+  assert.ok(!existsSync(work.path('out.img')));
 });
 
 const CUT: readonly [CommandName, string[], point: string, status: number, message: RegExp][] = [

@@ -59,7 +59,11 @@ async function tryBundles(): Promise<void> {
   try {
     const bundles = await Bundles.make(new Workplace(directory));
     let count = 0;
-    for (const tried of CASES) count += await tryCase(bundles, tried);
+    for (const tried of CASES) {
+      const more = await tryCase(bundles, tried);
+      console.log(`${titleOf(tried)}: ${more} faults tried`);
+      count += more;
+    }
     console.log(`bundles: ${count} faults tried`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
