@@ -66,7 +66,8 @@ function creates(name: string): Step {
 function reads(name: string): Step {
   const apply = ({ snapshots }: Model) => {
     const data = snapshots.get(name);
-    return data === undefined ? REFUSED : { status: 0, data };
+    // One that was told so late that it had given something away is no read of nothing.
+    return data === undefined ? { ...REFUSED, data: Buffer.alloc(0) } : { status: 0, data };
   };
   return { name: 'snap-read', args: [`${IMAGE}@${name}`], apply };
 }
