@@ -165,10 +165,10 @@ function noteLock(word, [fd, offset], { atMs, granted }) {
   const ms = performance.now() - (from.get(fd) ?? Number.NaN);
   from.delete(fd);
   to?.set(fd, performance.now());
-  writeSync(
-    waits,
-    `${word === 'lock' ? 'waited' : 'held'} ${ms.toFixed(3)} ${path.basename(process.argv[1])}\n`,
-  );
+  // When, by a clock that all processes share.
+  const atUs = process.hrtime.bigint() / 1000n;
+  const verb = word === 'lock' ? 'waited' : 'held';
+  writeSync(waits, `${verb} ${ms.toFixed(3)} ${path.basename(process.argv[1])} ${atUs}\n`);
 }
 
 const addon = createRequire(process.argv[1])('fs-native-extensions');
