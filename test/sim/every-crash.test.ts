@@ -3,8 +3,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { everyCrash } from './every-crash.ts';
 
+const NONE = { killed: [], next: [], statesAtPoint: 0 };
+
 test('power lost at every point of every sequence of two operations: nothing is lost, nothing is wrong', async (t) => {
-  const { sequences, states } = await everyCrash({ statesByLength: [2, 1], statesAfterKill: 0 });
+  const { sequences, states } = await everyCrash({ statesByLength: [2, 1], kills: NONE });
   t.diagnostic(`${states} states of ${sequences} sequences`);
   assert.ok(sequences > 100);
+});
+
+test('a removal killed at any point, the next one carrying on, then power lost at every point', async (t) => {
+  const kills = { killed: ['newest'], next: ['write'], statesAtPoint: 1 };
+  const { sequences, states } = await everyCrash({ statesByLength: [], kills });
+  t.diagnostic(`${states} states of ${sequences} sequences`);
+  assert.ok(sequences > 30);
 });

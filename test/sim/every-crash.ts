@@ -57,11 +57,20 @@ const BEFORE: Readonly<Record<string, readonly string[]>> = {
 export interface Extent {
   /** States tried at a point of sequences of one operation, of two, and so on. */
   readonly statesByLength: readonly number[];
-  /** The same where a process was killed before; 0: none is killed. */
-  readonly statesAfterKill: number;
+  readonly kills: Kills;
 }
 
-const WHOLE: Extent = { statesByLength: [6, 4, 2], statesAfterKill: 2 };
+export interface Kills {
+  readonly killed: readonly string[];
+  /** What the one that carries on does. */
+  readonly next: readonly string[];
+  readonly statesAtPoint: number;
+}
+
+const WHOLE: Extent = {
+  statesByLength: [6, 4, 2],
+  kills: { killed: Object.keys(ALPHABET), next: ['write', 'create', 'newest', 'collect'], statesAtPoint: 2 },
+};
 
 export interface Tried {
   readonly sequences: number;
@@ -121,15 +130,16 @@ async function trySequences(before: string, { statesByLength }: Extent): Promise
 }
 
 /** One is killed before each of its changes, and another one carries on. */
-async function tryKills(before: string, { statesAfterKill }: Extent): Promise<Tried> {
+async function tryKills(before: string, { killed, next, statesAtPoint }: Kills): Promise<Tried> {
   let states = 0;
   let sequences = 0;
-  for (const first of Object.keys(ALPHABET)) {
-    for (const next of ['write', 'create', 'newest', 'collect']) {
-      for (let change = 1; ; change += 1) {
-        const killed = await tryOne(`${before} ${first}!${change}`, 0);
-        if (!killed.done || !killed.killed) break;
-        const tried = await tryOne(`${before} ${first}!${change} ${next}`, statesAfterKill);
+  for (const first of killed) {
+    for (let change = 1; ; change += 1) {
+      const text = `${before} ${first}!${change}`;
+      const alone = await tryOne(text, 0);
+      if (!alone.done || !alone.killed) break;
+      for (const word of next) {
+        const tried = await tryOne(`${text} ${word}`, statesAtPoint);
         if (!tried.done) continue;
         sequences += 1;
         states += tried.states;
@@ -151,7 +161,7 @@ export async function everyCrash(
   for (const before of Object.keys(BEFORE)) {
     const where = before === '' ? 'from nothing' : 'from three snapshots';
     add(`up to ${extent.statesByLength.length} operations ${where}`, await trySequences(before, extent));
-    if (extent.statesAfterKill > 0) add(`killed and carried on, ${where}`, await tryKills(before, extent));
+    add(`killed and carried on, ${where}`, await tryKills(before, extent.kills));
   }
   return total;
 }
