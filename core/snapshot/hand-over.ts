@@ -59,11 +59,11 @@ export class HandOver {
     for (const run of joinRuns(now, runCount)) {
       await append.add(run.firstCluster, await this.#content(hold, { donor, target, ...run }));
     }
-    // Nobody relies on it before the donor is gone, and that is a commit of its own.
-    await append.publish(async () => undefined);
+    // Before its bits are set: cleared by a repair that does not end, it would leave bits without entries.
+    await append.publish(() => hold.noteHandedOver());
+    // Nobody else looks after this store's bits: they are on disk before anything ends that tells of them.
+    await target.store.flush();
     await hold.finish();
-    // Between two steps the command may end, and nobody else looks after this store's bits.
-    if (!complete) await hold.flushBits(target.store);
     this.#stamp = hold.sealedStamp;
     return { bytes: append.bytesCopied, complete };
   }

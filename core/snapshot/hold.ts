@@ -285,6 +285,12 @@ export class Hold {
     await this.#write(figureIn(storeUuid, record));
   }
 
+  /** The same for what a sealed store was handed: no batch is unfinished any more, but the mark still tells the store. */
+  async noteHandedOver(): Promise<void> {
+    const { mark } = this.state;
+    await this.#write({ mark: mark && { ...mark, batch: 0 } });
+  }
+
   #originAsFound(): Pick<State, 'originSizeBytes' | 'originTimeNs'> {
     return { originSizeBytes: this.originStat.sizeBytes, originTimeNs: this.originStat.modifiedNs };
   }

@@ -117,8 +117,6 @@ async function takeOut(
   const target = handed.handOver?.target;
   const figure = target?.flushRecord.made ?? receiver?.sealed;
   const sequence = target?.flushRecord.sequence ?? 0;
-  // The receiver's bits are on disk before nothing but them says what it has.
-  if (target !== undefined) await hold.flushBits(target.store);
   const change = (catalog: Catalog): Catalog => {
     const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid) };
     if (receiver === undefined) return without;
