@@ -8,7 +8,7 @@
 import { readSafeU64, writeU64 } from '../base/bytes.ts';
 import { uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
-import { EMPTY_FIGURE, type Figure } from './figure.ts';
+import { EMPTY_FIGURE, type Figure, sameFigure } from './figure.ts';
 import { FLUSH_RECORD, MAX_CLUSTER_COUNT, MAX_SEQUENCE } from './layout.ts';
 
 export interface FlushRecord {
@@ -83,5 +83,9 @@ export function decodeFlushRecord(bytes: Buffer, storeUuid: string): FlushRecord
   if (known === undefined || made === undefined) return undefined;
   if (ownSlotCount === undefined || zeroCount === undefined || ownSlotCount + zeroCount > made.count)
     return undefined;
+  // What was known came before what is made. A known figure that claims more would make its missing entries look like
+  // those of a batch that was given up, and they would be cleared.
+  if (known.batch >= made.batch && !sameFigure(known, made)) return undefined;
+  if (known.count > made.count) return undefined;
   return { sequence, known, made, ownSlotCount, zeroCount };
 }
