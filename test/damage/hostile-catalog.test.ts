@@ -6,13 +6,13 @@ import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { testContext } from '../support/context.ts';
 import { IMAGE } from '../support/image.ts';
 import { contentOf, setContent } from './copy-machine.ts';
-import { machineOf, SEED, sample, sweep } from './examination.ts';
+import { CHOSEN, machineOf, SEED, sample, sweep } from './examination.ts';
 import { memberMutations, sealed, wholeMutations } from './hostile-catalog.ts';
 import { KINDS, makeScene, SIDECAR } from './scene.ts';
 
 await loadXxh64();
 /** Of the many mutations every so manieth is tried each day. */
-const STRIDES = { 'with digests': 53, 'without digests': 23, 'left open, another boot': 41 };
+const STRIDES = { 'with digests': 149, 'without digests': 67, 'left open, another boot': 149 };
 
 for (const kind of KINDS) {
   const scene = await makeScene(SEED, kind);
@@ -20,13 +20,12 @@ for (const kind of KINDS) {
   test(`hostile values in every key of the catalog, ${kind}`, async (t) => {
     const all = await memberMutations(scene);
     const tried = sample(all, STRIDES[kind]);
-    assert.ok(tried.length > 0);
-    t.diagnostic(`${tried.length} of ${all.length} values`);
+    t.diagnostic(`IMGSNAP_SEED=${CHOSEN}: ${tried.length} of ${all.length} values`);
     await sweep(scene, tried, 'thorough');
   });
 
   test(`catalogs that are absurd as a whole, ${kind}`, async () => {
-    await sweep(scene, sample(await wholeMutations(scene), kind === 'without digests' ? 1 : 7), 'thorough');
+    await sweep(scene, sample(await wholeMutations(scene), kind === 'without digests' ? 2 : 7), 'thorough');
   });
 }
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setContent } from './copy-machine.ts';
-import { type Mutation, SEED, sample, sweep } from './examination.ts';
+import { CHOSEN, type Mutation, SEED, sample, sweep } from './examination.ts';
 import { type Kind, makeScene, NAMES, type Scene } from './scene.ts';
 
 const FILES = ['state', 'catalog.json', ...NAMES] as const;
@@ -70,8 +70,8 @@ for (const kind of KINDS) {
 
   test(`older copies of one file or two put back, ${kind}`, async (t) => {
     const all = olderMutations(scene);
-    const tried = sample(all, kind === 'without digests' ? 5 : 23);
-    t.diagnostic(`${tried.length} of ${all.length} combinations`);
+    const tried = sample(all, kind === 'without digests' ? 13 : 41);
+    t.diagnostic(`IMGSNAP_SEED=${CHOSEN}: ${tried.length} of ${all.length} combinations`);
     await sweep(scene, tried);
   });
 
