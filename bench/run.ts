@@ -1,94 +1,122 @@
 /**
- * How the commands compare with what copies the same bytes: `npm run bench`. Every figure is a ratio to a peer that ran
- * in the same minute, turn and turn about; the median of five, and the spread. The first round is thrown away, since the
- * first touch of fresh disk blocks costs more. A size in MiB may be given.
+ * `npm run bench`: how the commands compare with what people would use instead, and whether they stay flat.
+ *
+ *   npm run bench              all questions; writes RESULTS.md and results.svg
+ *   npm run bench -- NAME ...  these questions; writes nothing
+ *   npm run bench -- --small   each once, small: shows only that everything works
  */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Answer, ask, type Outcome } from './harness/ask.ts';
+import { Place } from './harness/place.ts';
+import type { Question } from './harness/question.ts';
+import { QUESTIONS } from './questions/index.ts';
+import { renderChart } from './report/chart.ts';
+import { describeLoad, machineFacts } from './report/machine.ts';
+import { renderResults } from './report/results.ts';
+import { rowOf } from './report/rows.ts';
+import { terminalTable } from './report/table.ts';
 
-const ROUNDS = 5;
+/** The benchmark cannot be run as it was asked for. */
+class Refusal extends Error {}
 
-interface Question {
-  readonly name: string;
-  readonly peer: string;
-  /** Run before each of the two, and not measured. */
-  readonly prepare: string;
-  readonly ours: string;
-  readonly theirs: string;
+const NEEDED_GIB = { full: 20, small: 1 };
+
+async function answer(
+  questions: readonly Question[],
+  isSmall: boolean,
+  signal: AbortSignal,
+): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  const askOne = async (question: Question) => {
+    const place = new Place(isSmall ? question.sizes.small : question.sizes.full, signal);
+    try {
+      await ask(question, place, isSmall, (each) => {
+        answers.push(each);
+        const { name, ratio, spread, beside } = rowOf(each);
+        console.error(`${name}: ${ratio}${spread === '' ? '' : ` times ${beside} (${spread})`}`);
+      });
+    } finally {
+      place.remove();
+    }
+  };
+  const rest = [...questions];
+  const askNext = async () => {
+    for (let next = rest.shift(); next !== undefined; next = rest.shift()) await askOne(next);
+  };
+  // Where the times mean nothing, two at a time take less of it.
+  await Promise.all(isSmall ? [askNext(), askNext()] : [askNext()]);
+  return answers;
 }
 
-const QUESTIONS: readonly Question[] = [
-  {
-    name: 'create a snapshot',
-    peer: 'node -e 0',
-    prepare: 'snap-gc -q disk.img@new 2>/dev/null; true',
-    ours: 'snap-create -q disk.img@new',
-    theirs: 'node -e 0',
-  },
-  {
-    name: 'stream a snapshot into a pipe',
-    peer: 'cat of the image into the same pipe',
-    prepare: 'cat disk.img disk.img.snap/*.cow >/dev/null',
-    ours: 'snap-read disk.img@one | cat >/dev/null',
-    theirs: 'cat disk.img | cat >/dev/null',
-  },
-  {
-    name: 'overwrite all under a fresh snapshot',
-    peer: 'dd: the old to a new file, the new over the old, both fdatasync',
-    prepare: 'snap-gc -q disk.img@new 2>/dev/null; rm -f copy; snap-create -q disk.img@new; sync',
-    ours: 'snap-write -q disk.img <new',
-    theirs:
-      'dd if=plain of=copy bs=1M conv=fdatasync 2>/dev/null; dd if=new of=plain bs=1M conv=notrunc,fdatasync 2>/dev/null',
-  },
-  {
-    name: 'overwrite it again, all copied',
-    peer: 'dd conv=notrunc,fdatasync',
-    prepare: 'sync',
-    ours: 'snap-write -q disk.img <new',
-    theirs: 'dd if=new of=plain bs=1M conv=notrunc,fdatasync 2>/dev/null',
-  },
-];
-
-function measure(command: string, directory: string, path: string): number {
-  const start = performance.now();
-  execFileSync('bash', ['-c', command], { cwd: directory, env: { ...process.env, PATH: path } });
-  return performance.now() - start;
+function write(directory: string, answers: readonly Answer[], beforeLoad: number): void {
+  const date = new Date().toISOString().slice(0, 10);
+  const results = renderResults(answers, machineFacts(), describeLoad(beforeLoad), date);
+  writeFileSync(join(directory, 'RESULTS.md'), results);
+  writeFileSync(join(directory, 'results.svg'), renderChart(answers, `times what stands beside it, ${date}`));
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function ask(question: Question, directory: string, path: string): void {
-  const ratios: number[] = [];
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    measure(question.prepare, directory, path);
-    const ours = measure(question.ours, directory, path);
-    measure(question.prepare, directory, path);
-    const ratio = ours / measure(question.theirs, directory, path);
-    if (round > 0) ratios.push(ratio);
+/** Makes all reports and shows none: what was measured small says nothing, but must not stop a report. */
+function tryToWrite(answers: readonly Answer[], beforeLoad: number): void {
+  const directory = mkdtempSync(join(tmpdir(), 'imgsnap-bench-report-'));
+  try {
+    terminalTable(answers.map(rowOf));
+    write(directory, answers, beforeLoad);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
   }
-  const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`;
-  console.log(`${question.name}: ${median(ratios).toFixed(2)} times ${question.peer} (${spread})`);
 }
 
-const sizeMib = Number(process.argv[2] ?? 256);
-const directory = mkdtempSync(join(tmpdir(), 'imgsnap-bench-'));
+/** The questions that were asked for; all of them where none is named. */
+function select(words: readonly string[]): {
+  readonly questions: readonly Question[];
+  readonly isSmall: boolean;
+} {
+  const names = words.filter((word) => word !== '--small');
+  const known = QUESTIONS.map(({ name }) => name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Refusal(`no question ${unknown}; there are: ${known.join(', ')}`);
+  const questions = QUESTIONS.filter(({ name }) => names.length === 0 || names.includes(name));
+  return { questions, isSmall: words.includes('--small') };
+}
+
+async function main(words: readonly string[], signal: AbortSignal): Promise<number> {
+  const { questions, isSmall } = select(words);
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const neededGib = isSmall ? NEEDED_GIB.small : NEEDED_GIB.full;
+  if ((bavail * bsize) / 2 ** 30 < neededGib)
+    throw new Refusal(`${neededGib} GiB must be free in ${tmpdir()}`);
+  const [beforeLoad = 0] = loadavg();
+  const answers = await answer(questions, isSmall, signal);
+  if (isSmall) {
+    tryToWrite(answers, beforeLoad);
+    const count = (kind: Outcome['kind']) => answers.filter(({ outcome }) => outcome.kind === kind).length;
+    const left = `${count('unavailable')} not possible here, ${count('failed') + count('slow')} failed`;
+    console.log(`small, each once, only to see that it works: ${count('measured')} measured, ${left}`);
+    return count('failed') + count('slow') > 0 ? 1 : 0;
+  }
+  console.log(terminalTable(answers.map(rowOf)));
+  if (questions.length === QUESTIONS.length) {
+    write(fileURLToPath(new URL('.', import.meta.url)), answers, beforeLoad);
+    console.log('written: bench/RESULTS.md, bench/results.svg');
+  }
+  return answers.some(({ outcome }) => outcome.kind === 'failed') ? 1 : 0;
+}
+
+const stop = new AbortController();
+for (const [signal, status] of [
+  ['SIGHUP', 129],
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => stop.abort(status));
+}
 try {
-  const dist = fileURLToPath(new URL('../dist', import.meta.url));
-  const path = `${directory}/bin:${process.env.PATH}`;
-  measure(
-    `mkdir bin; for each in ${dist}/*.cjs; do ln -s $each bin/$(basename $each .cjs); done`,
-    directory,
-    path,
-  );
-  const fill = `head -c ${sizeMib}M /dev/urandom`;
-  measure(`${fill} >disk.img; ${fill} >new; cp disk.img plain; snap-create -q disk.img@one`, directory, path);
-  console.log(`${sizeMib} MiB, ratios of wall time, less is better; other machines give other ratios`);
-  for (const question of QUESTIONS) ask(question, directory, path);
-} finally {
-  rmSync(directory, { recursive: true, force: true });
+  process.exitCode = await main(process.argv.slice(2), stop.signal);
+} catch (error) {
+  if (error instanceof Refusal) console.error(`bench: ${error.message}`);
+  else if (!stop.signal.aborted) console.error(error);
+  process.exitCode = stop.signal.aborted ? Number(stop.signal.reason) : 2;
 }

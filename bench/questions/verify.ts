@@ -1,0 +1,32 @@
+/** Verifying copied clusters takes what hashing them takes. */
+import type { Question } from '../harness/question.ts';
+import { programs } from '../harness/question.ts';
+
+export const verify: Question = {
+  name: 'verify',
+  title: 'verify 1 GiB of copied clusters',
+  sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
+  async setup({ bash }) {
+    await bash(`
+      head -c "$MIB"M /dev/urandom >disk.img; cp disk.img old
+      snap-create -q disk.img@one; head -c "$MIB"M /dev/urandom | snap-write -q disk.img
+      sync -f .`);
+  },
+  comparisons: [
+    {
+      name: 'xxhsum',
+      reach: 1.2,
+      needs: programs('xxhsum'),
+      ours: {
+        label: 'snap-verify',
+        prepare: 'cat disk.img.snap/*.cow >/dev/null',
+        run: 'snap-verify -q disk.img',
+      },
+      beside: {
+        label: '`xxhsum -H1` of the same bytes',
+        prepare: 'cat old >/dev/null',
+        run: 'xxhsum -H1 old',
+      },
+    },
+  ],
+};
