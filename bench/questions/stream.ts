@@ -58,7 +58,7 @@ export const stream: Question = {
         await bash(`
           qemu-img convert -f raw -O qcow2 old disk.qcow2
           qemu-img snapshot -c one disk.qcow2
-          qemu-io -f qcow2 disk.qcow2 <commands
+          qemu-io -t unsafe -f qcow2 disk.qcow2 <commands
           nbdcopy -- [ qemu-nbd -r -f qcow2 -l one disk.qcow2 ] - | cmp - old
           sync -f .`);
       },
