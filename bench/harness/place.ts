@@ -25,6 +25,8 @@ const STRICT = ['-eu', '-o', 'pipefail', '-c'];
 const PEAK_MEMORY = fileURLToPath(new URL('peak-memory.cjs', import.meta.url));
 /** Long enough for a process in the background to be in the middle of its work. */
 const HEAD_START_MS = 300;
+/** What is told to end is killed after so long. */
+const PATIENCE_MS = 10_000;
 const SETUP_SECONDS = 1800;
 const LOG = '.stderr';
 const BESIDE_LOG = '.stderr-beside';
@@ -107,22 +109,27 @@ export class Place implements Workshop {
   async during<T>(script: string | undefined, work: () => Promise<T>): Promise<T> {
     if (script === undefined) return work();
     const { child, ended } = this.#start(`while :; do ${script}; done`, {}, BESIDE_LOG);
-    let isOver = false;
-    const watch = ended.then(() => {
-      isOver = true;
-    });
+    // Asked, not killed: a command leaves everything consistent, and has its time for that.
+    const stop = async () => {
+      signalGroup(child, 'SIGTERM');
+      const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), PATIENCE_MS);
+      const { status } = await ended;
+      clearTimeout(timer);
+      signalGroup(child, 'SIGKILL');
+      return status;
+    };
+    let result: T;
     try {
       await sleep(HEAD_START_MS);
-      const result = await work();
-      if (isOver) throw new ScriptFailure(`what ran in the background ended: ${this.#complaint(BESIDE_LOG)}`);
-      return result;
-    } finally {
-      // Asked, not killed: a command leaves everything consistent, and has its time for that.
-      signalGroup(child, 'SIGTERM');
-      await Promise.race([watch, sleep(10_000, undefined, { ref: false })]);
-      signalGroup(child, 'SIGKILL');
-      await watch;
+      result = await work();
+    } catch (error) {
+      await stop();
+      throw error;
     }
+    if (!['SIGTERM', 'SIGKILL'].includes(String(await stop()))) {
+      throw new ScriptFailure(`what ran in the background ended: ${this.#complaint(BESIDE_LOG)}`);
+    }
+    return result;
   }
 
   remove(): void {
