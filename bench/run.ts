@@ -55,7 +55,10 @@ function write(directory: string, answers: readonly Answer[], beforeLoad: number
   const date = new Date().toISOString().slice(0, 10);
   const results = renderResults(answers, machineFacts(), describeLoad(beforeLoad), date);
   writeFileSync(join(directory, 'RESULTS.md'), results);
-  writeFileSync(join(directory, 'results.svg'), renderChart(answers, `times what stands beside it, ${date}`));
+  writeFileSync(
+    join(directory, 'results.svg'),
+    renderChart(answers, `Times what stands beside it, ${date}: less is better`),
+  );
 }
 
 /** Makes all reports and shows none: what was measured small says nothing, but must not stop a report. */

@@ -11,8 +11,11 @@ const LEFT = 560;
 const RIGHT = 930;
 const TOP = 56;
 const ROW = 24;
+/** What fits to the left of the axis. */
+const LABEL_CHARACTERS = 78;
 const LOWEST = 1 / 8;
 const HIGHEST = 8;
+const LEGEND = 'line: spread; upright mark: at most; green: reached; red: not; grey: no target';
 const STYLE = `
   text { font: 13px system-ui, sans-serif; fill: #222 }
   .beside, .axis { fill: #777 }
@@ -37,7 +40,7 @@ export function renderChart(answers: readonly Answer[], title: string): string {
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img">`,
     `<title>${escapeText(title)}</title><style>${STYLE}\n</style>`,
     `<rect class="paper" width="${WIDTH}" height="${height}"/>`,
-    `<text x="12" y="24">${escapeText(title)}</text>`,
+    `<text x="12" y="24">${escapeText(title)} <tspan class="beside">${LEGEND}</tspan></text>`,
     ...axis(height - 30),
     ...measured.map((answer, index) => plotRow(answer, TOP + index * ROW)),
     '</svg>\n',
@@ -60,6 +63,7 @@ function plotRow(answer: Answer, top: number): string {
   const { comparison, outcome } = answer;
   if (outcome.kind !== 'measured') return '';
   const { name, beside } = rowOf(answer);
+  const label = shorten(`beside ${beside.replaceAll('`', '')}`, LABEL_CHARACTERS - name.length);
   const ratio = ratioOf(outcome.ratio, isLimit(comparison.beside));
   const { reach } = comparison;
   const y = top + ROW / 2 - 4;
@@ -70,12 +74,16 @@ function plotRow(answer: Answer, top: number): string {
       : `<line class="target" x1="${xOf(reach)}" x2="${xOf(reach)}" y1="${y - 8}" y2="${y + 8}"/>`;
   const { lowest, highest } = outcome.ratio;
   return [
-    `<text x="12" y="${y + 4}">${escapeText(name)}<tspan class="beside"> beside ${escapeText(beside)}</tspan></text>`,
+    `<text x="12" y="${y + 4}">${escapeText(name)} <tspan class="beside">${escapeText(label)}</tspan></text>`,
     target,
     `<line class="${colour}" x1="${xOf(lowest)}" x2="${xOf(highest)}" y1="${y}" y2="${y}"/>`,
     `<circle class="${colour}" cx="${xOf(ratio)}" cy="${y}" r="4"/>`,
     `<text x="${RIGHT + 12}" y="${y + 4}">${ratio.toFixed(2)}</text>`,
   ].join('');
+}
+
+function shorten(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text;
 }
 
 function escapeText(text: string): string {

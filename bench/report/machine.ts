@@ -15,7 +15,7 @@ export function machineFacts(): Facts {
     ['Processor', `${cpu?.model ?? 'unknown'}, ${cpus().length} cores, ${arch()}`],
     ['Memory', `${Math.round(totalmem() / 2 ** 30)} GiB`],
     ['Kernel', `${release()}, ${distribution()}`],
-    ['File system', answerOf('stat', '-f', '-c', '%T', tmpdir()) || 'unknown'],
+    ['File system', answerOf('df', '--output=fstype', tmpdir()).split('\n').at(-1) || 'unknown'],
     ['Node', process.version],
     ['Peers', peers()],
     ['Commit', answerOf('git', 'describe', '--always', '--dirty') || 'unknown'],

@@ -66,11 +66,14 @@ test('an interrupt kills what runs, with all its children, and nothing starts af
 
 test('what runs in the background is repeated, and over when the work is over', async (t) => {
   const { place } = makePlace(t);
-  const result = await place.during('test -s child || echo $$ >child; echo x >>rounds; sleep 0.01', async () => {
-    await untilThere(place.path('rounds'));
-    while (readFileSync(place.path('rounds'), 'utf8').length < 6) await sleep(5);
-    return 'result';
-  });
+  const result = await place.during(
+    'test -s child || echo $$ >child; echo x >>rounds; sleep 0.01',
+    async () => {
+      await untilThere(place.path('rounds'));
+      while (readFileSync(place.path('rounds'), 'utf8').length < 6) await sleep(5);
+      return 'result';
+    },
+  );
   assert.equal(result, 'result');
   await untilGone(place, 'child');
   const failing = place.during('echo $$ >failed; echo broken >&2; false', async () => {

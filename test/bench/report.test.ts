@@ -91,7 +91,7 @@ test('the chart has a dot where the median is, a line over the spread, a mark at
     'A & B',
   );
   assert.match(chart, /<title>A &amp; B<\/title>/);
-  assert.match(chart, /beside `cat` &lt;x&gt;/);
+  assert.match(chart, /beside cat &lt;x&gt;/);
   assert.equal(chart.match(/<circle/g)?.length, 1);
   assert.ok(chart.includes(`<circle class="yes" cx="${xOf(1)}"`));
   assert.ok(chart.includes(`<line class="yes" x1="${xOf(0.5)}" x2="${xOf(4)}"`));
