@@ -57,7 +57,7 @@ function write(directory: string, answers: readonly Answer[], beforeLoad: number
   writeFileSync(join(directory, 'RESULTS.md'), results);
   writeFileSync(
     join(directory, 'results.svg'),
-    renderChart(answers, `Times what stands beside it, ${date}: less is better`),
+    renderChart(answers, `How many times what stands beside it, ${date}: less is better`),
   );
 }
 

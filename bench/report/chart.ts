@@ -12,7 +12,7 @@ const RIGHT = 930;
 const TOP = 56;
 const ROW = 24;
 /** What fits to the left of the axis. */
-const LABEL_CHARACTERS = 78;
+const LABEL_CHARACTERS = 74;
 const LOWEST = 1 / 8;
 const HIGHEST = 8;
 const LEGEND = 'line: spread; upright mark: at most; green: reached; red: not; grey: no target';
