@@ -16,7 +16,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Sizes, Workshop } from './question.ts';
@@ -67,13 +67,12 @@ export class Place implements Workshop {
     this.#environment = {
       ...process.env,
       ...Object.fromEntries(Object.entries(sizes).map(([name, value]) => [name, String(value)])),
-      PATH: [this.path('.bin'), dirname(process.execPath), process.env.PATH, '/usr/sbin', '/sbin'].join(
-        delimiter,
-      ),
+      PATH: [this.path('.bin'), process.env.PATH, '/usr/sbin', '/sbin'].join(delimiter),
       // What peers put aside is counted and removed with the rest.
       TMPDIR: this.path('.tmp'),
       LC_ALL: 'C',
     };
+    symlinkSync(process.execPath, this.path('.bin/node'));
     const dist = fileURLToPath(new URL('../../dist', import.meta.url));
     for (const file of readdirSync(dist))
       symlinkSync(join(dist, file), this.path(`.bin/${basename(file, '.cjs')}`));

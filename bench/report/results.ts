@@ -16,7 +16,7 @@ blocks and of a cold cache costs more. Where a run takes minutes there is one, a
 Whole processes are timed, with their start and the start of the shell that runs them, from \`dist/\` as installed. Output
 goes into a real pipe (\`| cat >/dev/null\`) on both sides alike. What is read is in the page cache. Before each run what it
 needs is made anew, and written data is flushed; that is not timed. What writes is timed until its data is on disk, unless
-the table says otherwise. A run of more than 300 s is given up.
+the table says otherwise. A timed run of more than 300 s is given up.
 
 Memory is the most that a process had in memory, as the kernel counts it for the process itself; the highest of all
 runs counts, and its ratio is to the limit.
