@@ -80,13 +80,15 @@ export class Chain {
       const record = snapshots[index] as SnapshotRecord;
       const geometry = { sizeBytes: record.sizeBytes, clusterSizeBytes };
       const inWindow = Math.min(clusterCount(geometry) - firstCluster, WINDOW_CLUSTERS);
-      if (inWindow <= 0) continue;
       try {
-        await hold.readBits(record, bits.subarray(0, Math.ceil(inWindow / 8)), firstCluster / 8);
+        // One that is too short to have any of these must be that short by its own header too.
+        if (inWindow <= 0) await hold.stores.open(hold.catalog, record);
+        else await hold.readBits(record, bits.subarray(0, Math.ceil(inWindow / 8)), firstCluster / 8);
       } catch (error) {
         broken = brokenBy(error);
         break;
       }
+      if (inWindow <= 0) continue;
       for (let at = 0; at < Math.ceil(inWindow / 8); at += 1)
         bits[at] = (bits[at] ?? 0) & (remaining[at] ?? 0);
       for (

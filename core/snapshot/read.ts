@@ -107,6 +107,8 @@ export function openSnapshot(
     if (!hold.sidecar.stateFile.tryLock(inUseOffset(record.number), 'shared')) {
       throw new SnapError('busy', `${volume.image}@${name}: is just being removed`, { path: volume.image });
     }
+    // Of an empty one nothing is read: that it is empty, its store must say too.
+    if (record.sizeBytes === 0) await hold.stores.open(hold.catalog, record);
     const since = {
       uuid: record.uuid,
       trust: record.trust,

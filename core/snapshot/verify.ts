@@ -168,8 +168,9 @@ class Verifier {
           const there = await clustersIfReadable(hold, record, left);
           left = left.filter((clusterIndex) => !there.has(clusterIndex));
         }
-        const first = clusters === undefined ? 0 : left[0];
-        if (first === undefined || first * hold.catalog.clusterSizeBytes >= record.sizeBytes) continue;
+        const firstBytes = (clusters === undefined ? 0 : (left[0] ?? 0)) * hold.catalog.clusterSizeBytes;
+        if (index < at && (firstBytes >= record.sizeBytes || (clusters !== undefined && left.length === 0)))
+          continue;
         this.#affected.add(record.uuid);
       }
     });

@@ -259,8 +259,9 @@ async function examine(scene: Scene, mutation: Mutation, depth: Depth, turn = 0)
   const before = await examination.readable(host, 'at once');
   const complains = 'error' in verified || verified.value.damaged || verified.value.untrusted;
   const failing = [...before].filter(([, how]) => how !== 'right').map((pair) => pair.join(': '));
-  // One without a name any more is no damage: there is nothing that could be read.
-  const isTold = complains || [...before.values()].every((how) => how === 'right' || how === 'not-found');
+  // One without a name any more, or that has ended, is no damage: there is nothing that could be read.
+  const isTold =
+    complains || [...before.values()].every((how) => ['right', 'not-found', 'invalid'].includes(how));
   assert.ok(isTold, `verify is content, and reading is not (${failing.join(', ')})`);
   if ('value' in verified) {
     for (const { name, ok } of verified.value.snapshots) {
