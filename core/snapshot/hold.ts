@@ -213,7 +213,9 @@ export class Hold {
       active?.bitmap.bits.copy(target, 0, firstByte);
       return;
     }
-    const proof = { stamp: this.sealedStamp, suspicion: this.suspicion(record) };
+    // What was in flight there is being taken back, perhaps: its entries may be gone, and its bits not yet.
+    const isInFlight = this.repairDue && this.#state?.mark?.storeUuid === record.uuid;
+    const proof = { stamp: this.sealedStamp, suspicion: this.suspicion(record), isInFlight };
     await this.stores.readBits(this.catalog, record, { target, firstByte }, proof);
   }
 

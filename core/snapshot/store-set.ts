@@ -59,19 +59,20 @@ export class StoreSet {
 
   /**
    * Copies a window of a store's copied bitmap into `target`, from the table where the bitmap does not count.
-   * @param stamp changes whenever what was proven must be proven again
+   * @param proof `stamp` changes whenever what was proven must be proven again; a store that something is in flight to
+   *   is judged by its table
    */
   async readBits(
     catalog: Catalog,
     record: SnapshotRecord,
     window: { readonly target: Buffer; readonly firstByte: number },
-    proof: { readonly stamp: string; readonly suspicion: Suspicion },
+    proof: { readonly stamp: string; readonly suspicion: Suspicion; readonly isInFlight: boolean },
   ): Promise<void> {
     const store = await this.open(catalog, record);
     if (this.#proven.get(record.uuid) !== proof.stamp) {
       let rebuilt = this.#rebuilt.get(record.uuid);
       if (rebuilt?.stamp !== proof.stamp) {
-        if (await bitmapCounts(store, proof.suspicion.atLeast)) {
+        if (!proof.isInFlight && (await bitmapCounts(store, proof.suspicion.atLeast))) {
           this.#proven.set(record.uuid, proof.stamp);
           await store.readBits(window.target, window.firstByte);
           return;

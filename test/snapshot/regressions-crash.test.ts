@@ -186,3 +186,48 @@ for (const errno of ['ENOSPC', 'EDQUOT']) {
     assert.deepEqual((await verifySnapshots(testContext(host), IMAGE, [])).findings, []);
   });
 }
+
+/** Runs `work` as a process that is killed right after its first write to a file between two offsets. */
+async function killedAfterWrite(
+  host: MemoryHost,
+  path: string,
+  [from, to]: readonly [number, number],
+  work: (session: MemoryHost) => Promise<unknown>,
+): Promise<void> {
+  let isWritten = false;
+  const session = host.session((operation) => {
+    if (isWritten) session.kill();
+    const { kind, offsetBytes = -1 } = operation;
+    isWritten ||= kind === 'write' && operation.path === path && offsetBytes >= from && offsetBytes < to;
+  });
+  await assert.rejects(work(session), KilledError);
+}
+
+for (const boot of ['the same boot', 'another boot']) {
+  test(`a repair of a removal, both killed: what was being handed over is no damage, in ${boot}`, async () => {
+    const sizeBytes = 8 * CLUSTER_BYTES;
+    const host = new MemoryHost();
+    await makeImage(host, noise(1, sizeBytes));
+    await create(testContext(host), 'a', { clusterSizeBytes: CLUSTER_BYTES });
+    await create(testContext(host), 'b');
+    await write(testContext(host), 3 * CLUSTER_BYTES, noise(2, CLUSTER_BYTES));
+    await create(testContext(host), 'c');
+    const store = await storeOf(host, 'a');
+    const { bitmapOffsetBytes, tableOffsetBytes, dataOffsetBytes } = regions({
+      sizeBytes,
+      clusterSizeBytes: CLUSTER_BYTES,
+    });
+    // Killed with the bit set and nothing committed; then with the entry cleared and the bit still there.
+    await killedAfterWrite(host, store, [bitmapOffsetBytes, tableOffsetBytes], (session) =>
+      remove(session, 'b'),
+    );
+    await killedAfterWrite(host, store, [tableOffsetBytes, dataOffsetBytes], (session) =>
+      write(testContext(session), 6 * CLUSTER_BYTES, noise(3, 100)),
+    );
+    if (boot === 'another boot') host.reboot();
+    for (const name of ['a', 'b']) {
+      assert.ok((await read(testContext(host), name)).equals(noise(1, sizeBytes)), name);
+    }
+    assert.deepEqual((await verifySnapshots(testContext(host), IMAGE, [])).findings, []);
+  });
+}
