@@ -190,4 +190,18 @@ export const MUTATIONS: readonly Mutation[] = [
     to: "  const ended = { trust: 'invalid', ending } as const;\n  hold.catalog = records.reduce((changed, { uuid }) => withRecord(changed, uuid, ended), hold.catalog);\n",
     test: 'test/sim/ending.test.ts',
   },
+  {
+    name: 'bits of a hand-over before its flush is noted',
+    file: 'core/snapshot/hand-over.ts',
+    from: 'append.publish(() => hold.noteHandedOver())',
+    to: 'append.publish(async () => undefined)',
+    test: 'test/sim/hand-over.test.ts',
+  },
+  {
+    name: 'a hand-over that leaves its bits to nobody',
+    file: 'core/snapshot/hand-over.ts',
+    from: '    await target.store.flush();\n',
+    to: '',
+    test: 'test/sim/hand-over.test.ts',
+  },
 ];
