@@ -62,8 +62,8 @@ test('a flush record', () => {
     sequence: 0x0607080910,
     known: { ...FIGURE, batch: 7 },
     made: FIGURE,
-    ownSlotCount: 0x0a0b0c,
-    zeroCount: 0x0d0e0f,
+    ownSlotCount: 0x0a0b,
+    zeroCount: 0x0d0e,
   };
   const bytes = encodeFlushRecord(record, STORE_UUID);
   assert.equal(bytes.length, 128);
@@ -71,10 +71,10 @@ test('a flush record', () => {
     '  0 10090807060000000700000000000000',
     ' 16 0302010000000000efbeaddeefcdab89',
     ' 32 55443322110000000302010000000000',
-    ' 48 efbeaddeefcdab890c0b0a0000000000',
-    ' 64 0f0e0d0000000000a1a2a3a4a5a647a8',
+    ' 48 efbeaddeefcdab890b0a000000000000',
+    ' 64 0e0d000000000000a1a2a3a4a5a647a8',
     ' 80 89aaabacadaeafb00000000000000000',
-    '112 00000000000000009f43a99285609791',
+    '112 00000000000000007a0bee937f52a783',
   ]);
   assert.deepEqual(decodeFlushRecord(bytes, STORE_UUID), record);
   assert.deepEqual([recordOffsetBytes(2), recordOffsetBytes(3)], [4096, 8192]);
