@@ -62,7 +62,7 @@ export class Lane<I> {
 
   #next(): I {
     const { chance } = this.#tools;
-    if (this.corpus.length === 0 || chance.once(10)) return this.#target.generate(chance);
+    if (this.corpus.length === 0 || chance.once(4)) return this.#target.generate(chance);
     let input = chance.pick(this.corpus);
     for (let left = 1 + chance.below(MOST_CHANGES); left > 0; left -= 1) {
       input = this.#target.mutate(input, chance);

@@ -26,6 +26,9 @@ export interface Part {
 export const SHAPE = regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
 export const CLUSTER_COUNT = Math.ceil(IMAGE_BYTES / CLUSTER_BYTES);
 
+/** As many as any store of the scenes has. */
+const SLOT_COUNT = 4;
+
 const nothing = () => Buffer.alloc(0);
 
 /** The index and the store's UUID, which an entry's check covers but the entry does not hold. */
@@ -56,10 +59,15 @@ function storeParts(file: string): [string, Part][] {
     const checked = entryContext(file, index);
     parts.push([`${file}.entry${index}`, { ...record, at, ...ENTRY, checked }]);
   }
+  const ends = { first: { at: 0, bytes: 8 }, last: { at: CLUSTER_BYTES - 8, bytes: 8 } };
+  for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+    const at = SHAPE.dataOffsetBytes + slot * CLUSTER_BYTES;
+    parts.push([`${file}.slot${slot}`, { file, at, sizeBytes: CLUSTER_BYTES, fields: ends }]);
+  }
   return parts;
 }
 
-/** Every part by its name: `state`, `a.header`, `b.recordA`, `c.entry7`, `a.bitmap`. */
+/** Every part by its name: `state`, `a.header`, `b.recordA`, `c.entry7`, `a.bitmap`, `b.slot0`. */
 export const PARTS: ReadonlyMap<string, Part> = new Map<string, Part>([
   ['state', { file: 'state', at: 0, sizeBytes: STATE.sizeBytes, fields: STATE.fields, checked: nothing }],
   ...NAMES.flatMap(storeParts),
