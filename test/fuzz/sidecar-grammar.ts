@@ -171,7 +171,7 @@ export class EditGrammar {
     const from = chance.once(6) ? chance.pick(others) : part;
     const source = wholeFiles(this.#scene).get(from.file) ?? Buffer.alloc(0);
     const old = Buffer.alloc(bytes);
-    source.copy(old, 0, from.at + at, from.at + at + bytes);
+    source.subarray(from.at + at, from.at + at + bytes).copy(old);
     const hex = from === part ? fieldHex(chance, old) : old.toString('hex');
     return { do: 'field', part: name, field, hex, mend: !chance.once(3) };
   }
