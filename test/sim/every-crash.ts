@@ -68,8 +68,8 @@ export interface Kills {
 }
 
 const WHOLE: Extent = {
-  statesByLength: [6, 4, 2],
-  kills: { killed: Object.keys(ALPHABET), next: ['write', 'create', 'newest', 'collect'], statesAtPoint: 2 },
+  statesByLength: [6, 3, 1],
+  kills: { killed: Object.keys(ALPHABET), next: ['write', 'newest'], statesAtPoint: 1 },
 };
 
 export interface Tried {
