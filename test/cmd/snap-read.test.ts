@@ -227,7 +227,7 @@ test('a damaged cluster is 3, not a wrong byte comes out, and all around it can 
   assert.equal(failure.status, 3);
   assert.match(
     failure.stderr,
-    /^snap-read: error: disk\.img@one: cluster 3 is damaged in \S+one-\w+\.cow: .*\n.*hint: /,
+    /^snap-read: error: disk\.img@one: cluster 3 at offset 196608 is damaged in \S+one-\w+\.cow: .*\n.*hint: /,
   );
   assert.doesNotMatch(failure.stderr, /xxh64:/);
   assert.ok(failure.data.equals(content.subarray(0, failure.data.length)));
