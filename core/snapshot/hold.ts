@@ -209,8 +209,7 @@ export class Hold {
   /** A window of the copied bitmap of any store of the chain. */
   async readBits(record: SnapshotRecord, target: Buffer, firstByte: number): Promise<void> {
     if (record.uuid === newestRecord(this.catalog)?.uuid) {
-      const active = await this.active();
-      active?.bitmap.bits.copy(target, 0, firstByte);
+      (await this.active())?.bitmap.bits.copy(target, 0, firstByte);
       return;
     }
     // What was in flight there is being taken back, perhaps: its entries may be gone, and its bits not yet.
@@ -289,8 +288,7 @@ export class Hold {
 
   /** The same for what a sealed store was handed: no batch is unfinished any more, but the mark still tells the store. */
   async noteHandedOver(): Promise<void> {
-    const { mark } = this.state;
-    await this.#write({ mark: mark && { ...mark, batch: 0 } });
+    await this.#write({ mark: this.state.mark && { ...this.state.mark, batch: 0 } });
   }
 
   #originAsFound(): Pick<State, 'originSizeBytes' | 'originTimeNs'> {

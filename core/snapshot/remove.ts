@@ -3,7 +3,7 @@
  * that is being read is only hidden: it stays in the chain until a later run finds it unused, since an open file alone
  * would not save its reader (fssnap keeps a deleted snapshot until its last close the same way).
  */
-import { hasCode, SnapError } from '../base/errors.ts';
+import { hasCode, quietly, SnapError } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
 import { RepairNeeded } from '../store/append.ts';
@@ -170,6 +170,7 @@ async function readIdentity(files: FileSystem, path: string): Promise<StoreIdent
   try {
     return await readStoreIdentity(file);
   } finally {
-    await file.close();
+    // That a file cannot be closed says nothing about whose it is.
+    await quietly(() => file.close());
   }
 }

@@ -117,7 +117,8 @@ export class SnapshotReader {
         path: reason?.path,
         errno: reason?.errno,
         clusterIndex,
-        offsetBytes,
+        // Of the store, where that is what could not be read.
+        offsetBytes: reason?.offsetBytes ?? offsetBytes,
         snapshot: this.#snapshot,
         hint: reason?.hint,
         cause: reason,

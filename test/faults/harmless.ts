@@ -2,12 +2,13 @@
  * Which calls may fail without an error, and why: everything that is not named here is told. And which must not be told
  * of: what comes after the answer.
  */
+import { ACTIVE_LOCK_OFFSET_BYTES } from '../../core/io/lock-offsets.ts';
 import type { Operation } from '../sim/session.ts';
 import { IMAGE } from '../support/image.ts';
 import type { Tried } from './operations.ts';
 
 const SIDECAR = `${IMAGE}.snap`;
-const LOOKS_AT_STORE: readonly string[] = ['stat', 'open', 'read'];
+const LOOKS_AT_STORE: readonly string[] = ['stat', 'linkStat', 'open', 'read'];
 
 /** The call that failed, and what it was part of. */
 export interface Met {
@@ -42,6 +43,16 @@ const HARMLESS: readonly Harmless[] = [
       !stays && !tried.looks && LOOKS_AT_STORE.includes(kind) && path.endsWith('.cow'),
   },
   {
+    why: 'whose a file is was read before it was closed',
+    is: ({ tried, failed: { kind, path }, calls, at }) =>
+      !tried.looks && kind === 'close' && path.endsWith('.cow') && wasOnlyLookedAt(calls.slice(0, at), path),
+  },
+  {
+    why: 'what verification cannot read without the lock it reads again under it',
+    is: ({ tried, failed, calls, at, stays }) =>
+      !stays && tried.looks && failed.kind === 'read' && !isLocked(calls.slice(0, at)),
+  },
+  {
     why: 'unfinished sidecars stay where the image cannot be written to',
     is: ({ tried, failed: { kind, path } }) =>
       tried.removesGarbage === true && kind === 'open' && path === IMAGE,
@@ -51,6 +62,17 @@ const HARMLESS: readonly Harmless[] = [
 /** Its directory and the one above it, which are flushed, are of it. */
 function isOfSidecar({ path }: Operation): boolean {
   return path === '/' || path === SIDECAR || path.startsWith(`${SIDECAR}/`);
+}
+
+/** Its header was read right after it was opened, and nothing else of it. */
+function wasOnlyLookedAt(before: readonly Operation[], path: string): boolean {
+  const [opened, read] = before.slice(-2);
+  return opened?.kind === 'open' && read?.kind === 'read' && opened.path === path && read.path === path;
+}
+
+function isLocked(before: readonly Operation[]): boolean {
+  const last = before.findLast(({ kind }) => kind === 'tryLock' || kind === 'unlock');
+  return last?.offsetBytes !== ACTIVE_LOCK_OFFSET_BYTES || last.kind === 'tryLock' || last.path === IMAGE;
 }
 
 /** A reader opens the image again, with files of its own, to record what it read. */

@@ -28,9 +28,8 @@ async function runSidecar(scenes: readonly Scene[], seed: number, input: Sidecar
     else if (bytes !== wholeFiles(scene).get(name)) await setContent(host, path, bytes);
   }
   for (const path of PRECIOUS) {
-    const precious = await host.files.open(path, 'create');
-    await precious.write(PRECIOUS_BYTES, 0);
-    await precious.close();
+    if ((await host.files.stat(path)) === undefined) await (await host.files.open(path, 'create')).close();
+    await setContent(host, path, PRECIOUS_BYTES);
   }
   const image = await rawImage(host);
   assert.equal(image.length, IMAGE_BYTES);
