@@ -212,9 +212,7 @@ export class Hold {
       (await this.active())?.bitmap.bits.copy(target, 0, firstByte);
       return;
     }
-    // What was in flight there is being taken back, perhaps: its entries may be gone, and its bits not yet.
-    const isInFlight = this.repairDue && this.#state?.mark?.storeUuid === record.uuid;
-    const proof = { stamp: this.sealedStamp, suspicion: this.suspicion(record), isInFlight };
+    const proof = { stamp: this.sealedStamp, suspicion: this.suspicion(record) };
     await this.stores.readBits(this.catalog, record, { target, firstByte }, proof);
   }
 

@@ -59,20 +59,19 @@ export class StoreSet {
 
   /**
    * Copies a window of a store's copied bitmap into `target`, from the table where the bitmap does not count.
-   * @param proof `stamp` changes whenever what was proven must be proven again; a store that something is in flight to
-   *   is judged by its table
+   * @param stamp changes whenever what was proven must be proven again
    */
   async readBits(
     catalog: Catalog,
     record: SnapshotRecord,
     window: { readonly target: Buffer; readonly firstByte: number },
-    proof: { readonly stamp: string; readonly suspicion: Suspicion; readonly isInFlight: boolean },
+    proof: { readonly stamp: string; readonly suspicion: Suspicion },
   ): Promise<void> {
     const store = await this.open(catalog, record);
     if (this.#proven.get(record.uuid) !== proof.stamp) {
       let rebuilt = this.#rebuilt.get(record.uuid);
       if (rebuilt?.stamp !== proof.stamp) {
-        if (!proof.isInFlight && (await bitmapCounts(store, proof.suspicion.atLeast))) {
+        if (await bitmapCounts(store, proof.suspicion.atLeast)) {
           this.#proven.set(record.uuid, proof.stamp);
           await store.readBits(window.target, window.firstByte);
           return;

@@ -7,7 +7,7 @@ import { before, test } from 'node:test';
 import { NIL_UUID } from '../../core/base/uuid.ts';
 import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
 import { EMPTY_FIGURE } from '../../core/store/figure.ts';
-import { decodeFlushRecord, EMPTY_STORE_RECORD, encodeFlushRecord } from '../../core/store/flush-record.ts';
+import { decodeFlushRecord, encodeFlushRecord } from '../../core/store/flush-record.ts';
 import { FLUSH_RECORD, MAX_CLUSTER_COUNT, MAX_SEQUENCE, STATE } from '../../core/store/layout.ts';
 import { decodeState, encodeState, type State, unknownMark } from '../../core/store/state.ts';
 
@@ -36,6 +36,10 @@ function withNumber(bytes: Buffer, at: number, value: number): Buffer {
   return bytes;
 }
 
+/** The numbers of a record have to do with one another: these leave room for each. */
+const FIGURE = { ...EMPTY_FIGURE, batch: MAX_SEQUENCE, count: MAX_CLUSTER_COUNT };
+const LARGEST = { sequence: 1, known: FIGURE, made: FIGURE, ownSlotCount: 0, zeroCount: 0 };
+
 const RECORD_LIMITS = {
   sequence: MAX_SEQUENCE,
   knownBatch: MAX_SEQUENCE,
@@ -50,7 +54,7 @@ for (const [field, most] of Object.entries(RECORD_LIMITS)) {
   test(`a flush record with ${field} over ${most} is none`, () => {
     const { at } = FLUSH_RECORD.fields[field as keyof typeof RECORD_LIMITS];
     const decoded = (value: number) =>
-      decodeFlushRecord(withNumber(encodeFlushRecord(EMPTY_STORE_RECORD, NIL_UUID), at, value), NIL_UUID);
+      decodeFlushRecord(withNumber(encodeFlushRecord(LARGEST, NIL_UUID), at, value), NIL_UUID);
     assert.notEqual(decoded(most), undefined);
     assert.equal(decoded(most + 1), undefined);
     assert.equal(decoded(Number.MAX_SAFE_INTEGER), undefined);
