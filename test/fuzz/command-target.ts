@@ -16,7 +16,7 @@ import { testContext } from '../support/context.ts';
 import { CollectingSink, IMAGE, noise, sourceOf } from '../support/image.ts';
 import { shorter } from './chance.ts';
 import type { Command } from './commands.ts';
-import { answer, errorAnswer, type Target } from './target.ts';
+import { errorAnswer, type Target, warningAnswer } from './target.ts';
 import { inputFor, WordsGrammar } from './words-grammar.ts';
 
 export interface CommandInput {
@@ -55,7 +55,7 @@ function recorder(answers: string[], lines: string[]): Reporter {
     printSuccess: say,
     success: say,
     json: (document) => say(JSON.stringify(document)),
-    warn: ({ message }) => answers.push(answer('warning', message)),
+    warn: ({ message }) => answers.push(warningAnswer(message)),
     fail: () => assert.fail('for the frame alone'),
     finish: () => assert.fail('for the frame alone'),
   };
@@ -106,7 +106,7 @@ class Run {
       return status;
     } catch (error) {
       if (!(error instanceof SnapError)) throw error;
-      this.answers.push(errorAnswer(command.spec.name, error));
+      this.answers.push(errorAnswer(error));
       return error;
     } finally {
       assert.equal(session.files.openCount, 0, 'files are left open');
@@ -127,7 +127,7 @@ async function runLine(
     assert.equal(again instanceof SnapError && again.message, options.message);
   else assert.deepEqual(again, options, 'another answer the second time');
   assert.deepEqual(Object.keys(Object.prototype), [], 'every object got something');
-  if (options instanceof SnapError) return [errorAnswer('', options)];
+  if (options instanceof SnapError) return [errorAnswer(options)];
   const asked = options as Readonly<Record<string, unknown>>;
   if (asked.help === true) return [renderHelp(command.spec).slice(0, 20)];
   const run = new Run();

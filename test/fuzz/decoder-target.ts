@@ -41,7 +41,7 @@ function decoded<T>(what: string, answers: string[], decode: () => T | undefined
     return value;
   } catch (error) {
     if (!hasCode(error, 'damage', 'newer-version')) throw error;
-    answers.push(errorAnswer(what, error));
+    answers.push(`${what}: ${errorAnswer(error)}`);
     return undefined;
   }
 }

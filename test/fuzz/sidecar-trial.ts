@@ -16,7 +16,7 @@ import type { Operation } from '../sim/session.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { create, IMAGE, noise, rawImage, read, withFile, write } from '../support/image.ts';
 import { type Edit, isDamage, isOfState } from './sidecar-edits.ts';
-import { answer, errorAnswer } from './target.ts';
+import { errorAnswer, warningAnswer } from './target.ts';
 
 /** Commands, and what happens between them. The first line only looks. Those that write say where, in clusters. */
 export const STEPS = [
@@ -78,10 +78,10 @@ export class Trial {
         !NEVER.includes(outcome.error.code),
         `${what}: ${outcome.error.code}: ${outcome.error.message}`,
       );
-      this.answers.push(errorAnswer(what, outcome.error));
+      this.answers.push(errorAnswer(outcome.error));
     }
     for (const { message, loss } of context.warnings) {
-      this.answers.push(answer(what, message));
+      this.answers.push(warningAnswer(message));
       if (loss === true) this.#losses += 1;
     }
     return outcome;

@@ -20,19 +20,17 @@ export interface Target<I> {
 }
 
 /** An error as an answer: its code, and where it was made, with whoever asked for it. */
-export function errorAnswer(what: string, error: SnapError): string {
+export function errorAnswer(error: SnapError): string {
   const places = (error.stack ?? '').matchAll(/\/((?:core|cmd)\/[\w/.-]+:\d+)/g);
-  return `${what}: ${error.code} ${[...places]
-    .slice(0, 2)
-    .map(([, place]) => place)
-    .join(' ')}`;
+  const made = [...places].slice(0, 2).map(([, place]) => place);
+  return [error.code, ...made].join(' ');
 }
 
-/** An answer in the form in which it counts as the same one: without the numbers, names and digests in it. */
-export function answer(what: string, message: string): string {
-  return `${what}: ${message
-    .replace(/"(?:[^"\\]|\\.)*"/g, '""')
-    .replace(/\S*[/@]\S*|\S+\.\w\S*/g, '/')
+/** A warning as an answer: without the numbers, names and lists in it. */
+export function warningAnswer(message: string): string {
+  const text = message.replace(/"(?:[^"\\]|\\.)*"/g, '""').replace(/\S*[/@]\S*|\S+\.\w\S*/g, '/');
+  return text
     .replace(/[0-9a-f]{8,}|\d+/g, '0')
-    .slice(0, 120)}`;
+    .replace(/: .*/s, '')
+    .slice(0, 120);
 }
