@@ -8,7 +8,7 @@ import { Fuzzer } from './fuzzer.ts';
 import type { Finding } from './lane.ts';
 
 const SEED = Number(process.env.IMGSNAP_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const ROUNDS = { sidecar: 60, decoder: 10, command: 20 };
+const ROUNDS = { sidecar: 40, decoder: 8, command: 16 };
 
 const findings: Finding[] = [];
 let fuzzer: Fuzzer;
