@@ -47,6 +47,8 @@ class CrashRun {
   /** The disk is nearly full. */
   #isFull = false;
   #originFailed = false;
+  /** In the present step. */
+  #flushFailed = false;
   /** The write between two batches of which somebody else is at work. */
   #interrupted: { readonly step: Step; readonly doneBytes: number } | undefined;
   /** Of the write under way, what was written before somebody else did something. */
@@ -122,13 +124,15 @@ class CrashRun {
     this.#begin(step);
     this.#writtenBytes = 0;
     this.#originFailed = false;
+    this.#flushFailed = false;
     const wasCalm = this.#isCalm;
     this.#isCalm = false;
     try {
       const between = (doneBytes: number) => this.#between(step, doneBytes);
       await executeStep(session, step, { inSmallSteps: this.#isInSmallSteps(step), between });
       await this.#acknowledge(step, isKnown);
-      this.#isCalm = leavesCalm(step) || (wasCalm && step.kind === 'read');
+      // A read that could not close again, after it recorded a digest, does not fail for that.
+      this.#isCalm = leavesCalm(step) || (wasCalm && step.kind === 'read' && !this.#flushFailed);
     } catch (error) {
       if (this.#failure !== undefined) throw this.#failure;
       if (!this.#isExpected(error, doubtful)) throw error;
@@ -226,6 +230,7 @@ class CrashRun {
     if (this.#step.endsWith('outside') || (operation.path === IMAGE && !failsOrigin)) return;
     if (this.#below(1000) >= failPermille) return;
     log?.(`  flush of ${operation.path} fails`);
+    this.#flushFailed = true;
     if (operation.path === IMAGE) {
       this.#originFailed = true;
       this.#expected.lose();
