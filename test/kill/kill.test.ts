@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runKills } from './run.ts';
 
-const KILLS = 40;
+const KILLS = 24;
 
 test('commands killed at named points and at any moment: nothing is lost, wrong or left', async (t) => {
   const seed = Number(process.env.IMGSNAP_SEED ?? Math.floor(Math.random() * 2 ** 31));

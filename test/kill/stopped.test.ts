@@ -13,6 +13,7 @@ import {
   type Workplace,
   workplace,
 } from '../support/commands.ts';
+import { somePoints } from '../support/points.ts';
 import { type Probe, startProbed, untilStopped } from '../support/probe.ts';
 import type { Effect } from './model.ts';
 import { Scene } from './scene.ts';
@@ -186,7 +187,7 @@ async function assertBusy(work: Workplace, [name, ...args]: Words): Promise<void
   if (name !== 'snap-write') assert.equal(stdout, '', what);
 }
 
-for (const { what, words, stdin, stop, effect = {}, busy, passing, before } of HOLDERS) {
+for (const { what, words, stdin, stop, effect = {}, busy, passing, before } of somePoints(HOLDERS)) {
   test(`${what} stands still: others are busy and change nothing, and later all is right`, async (t) => {
     const scene = await makeScene(t, before);
     const { work } = scene;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { KIB, noise, workplace } from '../support/commands.ts';
+import { somePoints } from '../support/points.ts';
 import { startProbed } from '../support/probe.ts';
 import { BATCH_BYTES, makeSnapshots, overwrite, pausedAt, SIZE_BYTES, startLongWriter } from './paused.ts';
 import { checkContent, checkRest, contentOf, IMAGE } from './rest.ts';
@@ -86,7 +87,7 @@ const WRITER_POINTS = [
   { where: 'before the last flush', point: 'sync disk.img', nth: 1, written: true },
 ] as const;
 
-for (const { where, ...at } of WRITER_POINTS) {
+for (const { where, ...at } of somePoints(WRITER_POINTS)) {
   test(`the image is replaced under a writer, ${where}: no byte of either is wrong`, async (t) => {
     const work = await workplace(t);
     const first = work.image(IMAGE, noise('first', SIZE_BYTES));
@@ -128,7 +129,7 @@ const CREATOR_POINTS = [
   { where: 'before the lock is free again', point: 'datasync state', nth: 2, holdsLock: true },
 ] as const;
 
-for (const { where, holdsLock, ...at } of CREATOR_POINTS) {
+for (const { where, holdsLock, ...at } of somePoints(CREATOR_POINTS)) {
   test(`two creators of one name: one succeeds, the other is told that it exists; ${where}`, async (t) => {
     const work = await workplace(t);
     const frozen = await makeSnapshots(work, ['a', 'b']);
@@ -183,7 +184,7 @@ const FIRST_POINTS = [
   'rename disk.img.snap.H.tmp',
 ];
 
-for (const point of FIRST_POINTS) {
+for (const point of somePoints(FIRST_POINTS)) {
   test(`a collector and a creator beside a first creator: nothing of it is taken away; before ${point}`, async (t) => {
     const work = await workplace(t);
     const image = work.image(IMAGE, noise('first', SIZE_BYTES));
@@ -208,7 +209,7 @@ const RENAMES = [
   { names: ['a', 'b'], point: 'rename catalog.json.tmp' },
 ] as const;
 
-for (const { names, point } of RENAMES) {
+for (const { names, point } of somePoints(RENAMES)) {
   for (const when of ['before', 'after'] as const) {
     test(`a creator is killed ${when} ${point}: its snapshot is ${when === 'after' ? 'there, whole' : 'not there'}`, async (t) => {
       const work = await workplace(t);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { KIB, noise, workplace } from '../support/commands.ts';
+import { somePoints } from '../support/points.ts';
 import { CLUSTER_BYTES, makeSnapshots, overwrite, pausedAt, SIZE_BYTES } from './paused.ts';
 import { checkContent, checkRest, IMAGE } from './rest.ts';
 
@@ -15,7 +16,7 @@ const READER_POINTS = [
   { where: 'before it records the digest', point: 'open state', nth: 2 },
 ] as const;
 
-for (const { where, ...at } of READER_POINTS) {
+for (const { where, ...at } of somePoints(READER_POINTS)) {
   if ('holdsLock' in at) continue;
   test(`removed, and its name taken again, while it is read: the reader has the old one; ${where}`, async (t) => {
     const work = await workplace(t);
@@ -51,7 +52,7 @@ test('a reader that holds the lock is not overtaken: the remover gives up, or wa
   await checkContent(work, { image: readFileSync(work.path(IMAGE)), snapshots: frozen });
 });
 
-for (const nth of [4, 6, 8]) {
+for (const nth of somePoints([4, 6, 8])) {
   test(`the newest is removed while it is read and written: all are right; before lock ${nth}`, async (t) => {
     const work = await workplace(t);
     const frozen = await makeSnapshots(work, ['a', 'b', 'c']);
@@ -83,7 +84,7 @@ const REMOVER_POINTS = [
   { where: 'after the commit, before the store is gone', point: 'unlink c-H.cow' },
 ] as const;
 
-for (const { where, ...at } of REMOVER_POINTS) {
+for (const { where, ...at } of somePoints(REMOVER_POINTS)) {
   test(`a remover of the newest stands still under the lock: others wait for it; ${where}`, async (t) => {
     const work = await workplace(t);
     const frozen = await makeSnapshots(work, ['a', 'b', 'c']);
@@ -114,7 +115,7 @@ const ENDINGS = [
 ] as const;
 
 for (const { how, code } of ENDINGS) {
-  for (const { where, ...at } of READER_POINTS) {
+  for (const { where, ...at } of somePoints(READER_POINTS)) {
     if ('holdsLock' in at) continue;
     test(`no longer to be trusted while it is read (${how}): nothing wrong is passed on; ${where}`, async (t) => {
       const work = await workplace(t);
