@@ -1,7 +1,7 @@
 /** snap-read IMAGE[@NAME]: streams a snapshot to stdout, or into a file. */
-import { isatty } from 'node:tty';
 import { quietly, SnapError } from '../core/base/errors.ts';
 import { parseSize } from '../core/base/units.ts';
+import { isTerminal } from '../core/io/is-terminal.ts';
 import type { Context } from '../core/snapshot/context.ts';
 import type { ReadOptions, ReadSummary } from '../core/snapshot/read.ts';
 import { parseReference, type Reference } from '../core/snapshot/reference.ts';
@@ -51,7 +51,7 @@ runCommand(spec, async (options, { context, report, stdout }) => {
   };
   const { output } = options;
   const intoFile = output !== undefined && output !== '-';
-  if (output === undefined && isatty(STDOUT)) {
+  if (output === undefined && isTerminal(STDOUT)) {
     throw new SnapError('refused', 'standard output is a terminal, and images are no text', {
       hint: 'send it into a file or a pipe, or insist with -o -',
     });

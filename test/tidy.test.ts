@@ -289,6 +289,7 @@ const BANS: readonly Ban[] = [
     where: /^core\//,
     instead: 'what the caller knows comes by arguments and Context',
     exceptions: {
+      'core/io/node-host.ts': 'a clock: performance takes a millisecond to load',
       'core/io/lock-holder.ts': 'its own number: it is not in its own way',
       'core/stream/stdin-source.ts': 'a pipe is read by process.stdin: a blocked thread holds up the end',
     },
@@ -367,7 +368,6 @@ const BANS: readonly Ban[] = [
     instead: 'range-lock.ts, which checks every argument',
     exceptions: {
       'core/io/range-lock.ts': 'the one caller',
-      'core/io/fs-native-extensions.d.ts': 'its types',
     },
   },
 ];

@@ -2,9 +2,9 @@
  * The frame that every command runs in: the command line, the context for core, signals, and an end whose exit
  * status can be relied on. A command is a declaration and one function.
  */
-import { isatty } from 'node:tty';
 import { SnapError } from '../../core/base/errors.ts';
 import type { ByteSink } from '../../core/io/byte-stream.ts';
+import { isTerminal } from '../../core/io/is-terminal.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
 import type { Context } from '../../core/snapshot/context.ts';
 import { createFdSink, hasPendingWrite, interruption } from '../../core/stream/fd-sink.ts';
@@ -79,7 +79,7 @@ function makeTools(name: string, options: ToolOptions, signal: AbortSignal): Too
   const host = new NodeHost();
   const { json, quiet, debug } = options;
   // In JSON mode none at all: on failure stderr must hold the error and nothing else.
-  const late = !json && !quiet && options.progress === undefined && isatty(2);
+  const late = !json && !quiet && options.progress === undefined && isTerminal(2);
   const shown = !json && options.progress === true ? 'forced' : late ? 'late' : 'no';
   const bar = createProgressBar({ shown, monotonicMs: () => host.monotonicMs(), write: writeToStderr });
   const report = createReporter({ name, json, quiet, debug, beforeWrite: () => bar.clear() });

@@ -65,6 +65,7 @@ class ImageWriter {
   readonly #options: WriteOptions;
   readonly #source: ByteSource;
   readonly #cow = new CowWriter();
+  #inputEnded = false;
   #bytesRead = 0;
   #bytesWritten = 0;
   #clustersCopied = 0;
@@ -111,29 +112,45 @@ class ImageWriter {
       );
     }
     const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
-    const { batchBytes = BATCH_BYTES } = this.#options;
-    const buffer = Buffer.allocUnsafeSlow(batchBytes);
-    let atBytes = offsetBytes;
-    while (atBytes < endBytes) {
-      // Ends where a cluster of any size ends, so that none is taken twice.
-      const room = Math.min(batchBytes - (atBytes % batchBytes), endBytes - atBytes);
-      const got = await this.#gather(buffer.subarray(0, room));
-      if (got === 0) return;
-      this.#bytesRead += got;
-      await this.#volume.exclusive((hold) =>
-        this.#apply(hold, { offsetBytes: atBytes, data: buffer.subarray(0, got) }),
-      );
-      atBytes += got;
+    for await (const extent of this.#batches(endBytes)) {
+      this.#bytesRead += extent.data.length;
+      await this.#volume.exclusive((hold) => this.#apply(hold, extent));
       context.progress(this.#bytesRead, totalBytes);
-      if (got < room) return;
     }
-    // Whether there is more can only be seen by asking for a byte of it.
-    if ((await this.#gather(buffer.subarray(0, 1))) === 0) return;
+    if (this.#inputEnded) return;
     throw new SnapError(
       'refused',
       `${image}: the input is longer than the image: ${this.#bytesWritten} bytes written up to its end, the rest refused`,
       { path: image, offsetBytes: sizeBytes, hint: 'let the image grow with --extend' },
     );
+  }
+
+  /** The input in batches; each is read while the one before it is written, in two buffers that take turns. */
+  async *#batches(endBytes: number): AsyncGenerator<Extent> {
+    const buffers = [Buffer.alloc(0), Buffer.alloc(0)];
+    const start = (offsetBytes: number, turn: number) => {
+      // Ends where a cluster of any size ends, so that none is taken twice. At the image's end there is room for
+      // nothing; whether there is more can only be seen by asking for a byte of it.
+      const roomBytes = Math.min(BATCH_BYTES - (offsetBytes % BATCH_BYTES), endBytes - offsetBytes);
+      if (buffers[turn]?.length === 0) buffers[turn] = Buffer.allocUnsafeSlow(BATCH_BYTES);
+      const target = (buffers[turn] ?? Buffer.alloc(BATCH_BYTES)).subarray(0, Math.max(1, roomBytes));
+      const reading = this.#gather(target);
+      // It is awaited later; a failure that comes before that is not unhandled.
+      reading.catch(() => undefined);
+      return { offsetBytes, roomBytes, target, reading };
+    };
+    let turn = 0;
+    let next = start(this.#options.offsetBytes, turn);
+    for (;;) {
+      const { offsetBytes, roomBytes, target, reading } = next;
+      const got = await reading;
+      this.#inputEnded = got < target.length;
+      if (got === 0 || roomBytes === 0) return;
+      turn = 1 - turn;
+      if (!this.#inputEnded) next = start(offsetBytes + got, turn);
+      yield { offsetBytes, data: target.subarray(0, got) };
+      if (this.#inputEnded) return;
+    }
   }
 
   async #apply(hold: Hold | undefined, extent: Extent): Promise<void> {

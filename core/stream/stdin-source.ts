@@ -3,9 +3,9 @@
  * terminals through `process.stdin`, because a thread blocked in a read would hold up the end of the process.
  */
 import fs from 'node:fs';
-import { addAbortSignal } from 'node:stream';
-import { isatty } from 'node:tty';
 import type { ByteSource } from '../io/byte-stream.ts';
+import { isTerminal } from '../io/is-terminal.ts';
+import { lazyRequire } from '../io/lazy-require.ts';
 import { systemFailure } from '../io/system-error.ts';
 import { interruption } from './fd-sink.ts';
 
@@ -39,7 +39,7 @@ export function createStdinSource(signal: AbortSignal): StdinSource {
 /** Whether reading may wait for somebody. Node has no stream for block devices: it would give an empty one. */
 function isWaitedFor(): boolean {
   const stat = fs.fstatSync(STDIN);
-  return stat.isFIFO() || stat.isSocket() || isatty(STDIN);
+  return stat.isFIFO() || stat.isSocket() || isTerminal(STDIN);
 }
 
 function fromFile(): StdinSource {
@@ -56,6 +56,7 @@ function fromFile(): StdinSource {
 }
 
 function fromStream(signal: AbortSignal): StdinSource {
+  const { addAbortSignal }: typeof import('node:stream') = lazyRequire('node:stream');
   const stream = addAbortSignal(signal, process.stdin);
   const chunks: AsyncIterator<Buffer> = stream[Symbol.asyncIterator]();
   let rest: Buffer = Buffer.alloc(0);

@@ -171,7 +171,9 @@ function noteLock(word, [fd, offset], { atMs, granted }) {
   writeSync(waits, `${verb} ${ms.toFixed(3)} ${path.basename(process.argv[1])} ${atUs}\n`);
 }
 
-const addon = createRequire(process.argv[1])('fs-native-extensions');
+const addon = createRequire(process.argv[1])(
+  `fs-native-extensions/prebuilds/linux-${process.arch}/fs-native-extensions.node`,
+);
 for (const [verb, word] of [
   ['tryLock', 'lock'],
   ['unlock', 'unlock'],
@@ -179,8 +181,12 @@ for (const [verb, word] of [
   const original = addon[verb];
   addon[verb] = (...args) => {
     const atMs = waits === undefined ? 0 : performance.now();
-    const granted = through(word, paths.get(args[0]), args, (given) => original(...given));
-    if (waits !== undefined) noteLock(word, args, { atMs, granted });
-    return granted;
+    let granted = false;
+    try {
+      through(word, paths.get(args[0]), args, (given) => original(...given));
+      granted = true;
+    } finally {
+      if (waits !== undefined) noteLock(word, args, { atMs, granted });
+    }
   };
 }
