@@ -17,11 +17,15 @@ const spec = declareCommand({
     extend: flag('let the image grow; a gap before the offset reads as zeros'),
     delta: flag('write only what differs, cluster by cluster: what stayed the same is not copied'),
     zero: value('SIZE', parseSize, 'write that many zero bytes instead of standard input'),
+    extents: flag(
+      'the input is records, each with its place: offset and length in bytes (8 bytes each, little-endian), then the data',
+    ),
     noSync: flag("do not flush the image at the end; the snapshots' copies always are"),
   },
   examples: [
     { text: 'Change one sector:', command: 'snap-write disk.img --offset 1M <sector.bin' },
     { text: 'Go back to a snapshot:', command: 'snap-read disk.img@monday | snap-write --delta disk.img' },
+    { text: 'Change many places in one run:', command: 'producer | snap-write --extents disk.img' },
     { text: 'Wipe a region:', command: 'snap-write disk.img --offset 4G --zero 512M' },
   ],
   exits: [3, 4],
@@ -32,6 +36,10 @@ runCommand(spec, async (options, { context, report, stdin }) => {
   if (options.zero !== undefined && options.delta) {
     throw new SnapError('usage', '--zero and --delta do not go together');
   }
+  if (options.extents && (options.zero !== undefined || options.offset !== undefined)) {
+    const other = options.zero === undefined ? '--offset' : '--zero';
+    throw new SnapError('usage', `--extents and ${other} do not go together: each record says where it goes`);
+  }
   const { writeImage, zeroSource } = await import('../core/snapshot/write.ts');
   const source = options.zero === undefined ? stdin() : zeroSource(options.zero);
   const { summary, failure } = await writeImage(
@@ -39,6 +47,7 @@ runCommand(spec, async (options, { context, report, stdin }) => {
     image,
     {
       offsetBytes: options.offset ?? 0,
+      extents: options.extents,
       extend: options.extend,
       delta: options.delta,
       sync: !options.noSync,

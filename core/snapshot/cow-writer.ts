@@ -14,16 +14,11 @@ import { AppendBatch, joinRuns, RepairNeeded, type Run } from '../store/append.t
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { neededBy, whoLacks } from './chain-lack.ts';
+import type { Extent } from './extents.ts';
 import type { ActiveStore, Hold } from './hold.ts';
 import { endForLackOfSpace, limitReached } from './limits.ts';
 import { readOldContent } from './origin.ts';
 import { giveUp } from './recover.ts';
-
-/** Bytes to be written at a place of the origin. */
-export interface Extent {
-  readonly offsetBytes: number;
-  readonly data: Buffer;
-}
 
 export interface BatchResult {
   readonly clustersCopied: number;

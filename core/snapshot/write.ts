@@ -9,16 +9,21 @@ import { findByUuid, isAlive } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
 import { settle } from './closing.ts';
 import type { Context } from './context.ts';
-import { type BatchResult, bytesBefore, CowWriter, type Extent } from './cow-writer.ts';
+import { type BatchResult, bytesBefore, CowWriter } from './cow-writer.ts';
+import { type Extent, endOf, leadingExtents } from './extents.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
 import { Volume } from './volume.ts';
+import { InputPastEnd, oneAhead, recordBatches, streamBatches } from './write-input.ts';
 
-/** Input for one commit: enough that a flush is worth it, little enough that nobody waits long for the lock. */
-const BATCH_BYTES = 8 << 20;
+/** The clusters of one commit, where they are scattered: little enough that nobody waits long for the lock. */
+const COMMIT_CLUSTER_BYTES = 64 << 20;
 
 export interface WriteOptions {
+  /** Where a stream goes. */
   readonly offsetBytes: number;
+  /** The input is records, each with its own place; `offsetBytes` is 0. */
+  readonly extents?: boolean;
   /** Let the image grow; a gap before the offset reads as zeros. */
   readonly extend: boolean;
   /** Write only what differs from the image, cluster by cluster. */
@@ -65,7 +70,6 @@ class ImageWriter {
   readonly #options: WriteOptions;
   readonly #source: ByteSource;
   readonly #cow = new CowWriter();
-  #inputEnded = false;
   #bytesRead = 0;
   #bytesWritten = 0;
   #clustersCopied = 0;
@@ -77,22 +81,6 @@ class ImageWriter {
     this.#volume = volume;
     this.#options = options;
     this.#source = source;
-  }
-
-  /** Fills `target` as far as the input goes. */
-  async #gather(target: Buffer): Promise<number> {
-    let filled = 0;
-    while (filled < target.length) {
-      this.#checkInterrupted();
-      const got = await this.#source.read(target.subarray(filled));
-      if (got === 0) break;
-      filled += got;
-    }
-    return filled;
-  }
-
-  #checkInterrupted(): void {
-    if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
   }
 
   /** @throws the reason for ending early; the counts stand */
@@ -112,56 +100,57 @@ class ImageWriter {
       );
     }
     const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
-    for await (const extent of this.#batches(endBytes)) {
-      this.#bytesRead += extent.data.length;
-      await this.#volume.exclusive((hold) => this.#apply(hold, extent));
-      context.progress(this.#bytesRead, totalBytes);
-    }
-    if (this.#inputEnded) return;
-    throw new SnapError(
-      'refused',
-      `${image}: the input is longer than the image: ${this.#bytesWritten} bytes written up to its end, the rest refused`,
-      { path: image, offsetBytes: sizeBytes, hint: 'let the image grow with --extend' },
-    );
-  }
-
-  /** The input in batches; each is read while the one before it is written, in two buffers that take turns. */
-  async *#batches(endBytes: number): AsyncGenerator<Extent> {
-    const buffers = [Buffer.alloc(0), Buffer.alloc(0)];
-    const start = (offsetBytes: number, turn: number) => {
-      // Ends where a cluster of any size ends, so that none is taken twice. At the image's end there is room for
-      // nothing; whether there is more can only be seen by asking for a byte of it.
-      const roomBytes = Math.min(BATCH_BYTES - (offsetBytes % BATCH_BYTES), endBytes - offsetBytes);
-      if (buffers[turn]?.length === 0) buffers[turn] = Buffer.allocUnsafeSlow(BATCH_BYTES);
-      const target = (buffers[turn] ?? Buffer.alloc(BATCH_BYTES)).subarray(0, Math.max(1, roomBytes));
-      const reading = this.#gather(target);
-      // It is awaited later; a failure that comes before that is not unhandled.
-      reading.catch(() => undefined);
-      return { offsetBytes, roomBytes, target, reading };
-    };
-    let turn = 0;
-    let next = start(this.#options.offsetBytes, turn);
-    for (;;) {
-      const { offsetBytes, roomBytes, target, reading } = next;
-      const got = await reading;
-      this.#inputEnded = got < target.length;
-      if (got === 0 || roomBytes === 0) return;
-      turn = 1 - turn;
-      if (!this.#inputEnded) next = start(offsetBytes + got, turn);
-      yield { offsetBytes, data: target.subarray(0, got) };
-      if (this.#inputEnded) return;
+    const batches = this.#options.extents ? recordBatches : streamBatches;
+    try {
+      const range = { offsetBytes, endBytes, signal: context.signal };
+      for await (const { extents, readBytes } of oneAhead(batches(this.#source, range))) {
+        this.#bytesRead += readBytes;
+        await this.#commit(extents);
+        context.progress(this.#bytesRead, totalBytes);
+      }
+    } catch (error) {
+      throw error instanceof InputPastEnd ? this.#pastEnd(error, sizeBytes) : error;
     }
   }
 
-  async #apply(hold: Hold | undefined, extent: Extent): Promise<void> {
+  #pastEnd({ record }: InputPastEnd, sizeBytes: number): SnapError {
+    const { image } = this.#volume;
+    const what =
+      record === undefined
+        ? `the input is longer than the image: ${this.#bytesWritten} bytes written up to its end`
+        : `a record of ${record.lengthBytes} bytes at ${record.offsetBytes} goes past the end of the image at ${sizeBytes}: ${this.#bytesWritten} bytes written`;
+    return new SnapError('refused', `${image}: ${what}, the rest refused`, {
+      path: image,
+      offsetBytes: sizeBytes,
+      hint: 'let the image grow with --extend',
+    });
+  }
+
+  /** One batch, in as many commits as its clusters ask for. */
+  async #commit(extents: readonly Extent[]): Promise<void> {
+    let left = extents;
+    while (left.length > 0) {
+      await this.#volume.exclusive(async (hold) => {
+        const size = hold?.catalog.clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES;
+        const some = leadingExtents(left, size, COMMIT_CLUSTER_BYTES);
+        await this.#apply(hold, some);
+        left = left.slice(some.length);
+      });
+    }
+  }
+
+  async #apply(hold: Hold | undefined, given: readonly Extent[]): Promise<void> {
     const { sizeBytes } = await this.#volume.origin.stat();
-    if (!this.#options.extend && extent.offsetBytes + extent.data.length > sizeBytes) {
+    if (!this.#options.extend && given.some((extent) => endOf(extent) > sizeBytes)) {
       throw new SnapError('io', `${this.#volume.image}: became shorter while it was written to`, {
         path: this.#volume.image,
         offsetBytes: sizeBytes,
       });
     }
-    const extents = this.#options.delta ? await this.#differing(hold, extent, sizeBytes) : [extent];
+    const extents: Extent[] = [];
+    for (const extent of given) {
+      extents.push(...(this.#options.delta ? await this.#differing(hold, extent, sizeBytes) : [extent]));
+    }
     if (extents.length === 0) return;
     try {
       if (hold === undefined) await this.#writePlainly(extents);

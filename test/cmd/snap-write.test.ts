@@ -216,3 +216,67 @@ test('a damaged bitmap is repaired without a word', async (t) => {
   await work.ok('snap-verify', ['disk.img']);
   assert.equal(statSync(work.path('disk.img')).size, content.length);
 });
+
+/** A record of --extents. */
+function record(offsetBytes: number, data: Buffer): Buffer {
+  const header = Buffer.alloc(16);
+  header.writeBigUInt64LE(BigInt(offsetBytes), 0);
+  header.writeBigUInt64LE(BigInt(data.length), 8);
+  return Buffer.concat([header, data]);
+}
+
+test('--extents writes many places in one run, each through copy-on-write', async (t) => {
+  const work = await workplace(t);
+  const content = work.image('disk.img', noise(chooseSeed(t), 3 * MIB));
+  await work.ok('snap-create', ['disk.img@one']);
+  const places = Array.from({ length: 200 }, (_, index) => ({
+    offsetBytes: (index * 7_777_777) % (3 * MIB - 600),
+    data: noise(index, 1 + ((index * 37) % 600)),
+  }));
+  const expected = Buffer.from(content);
+  for (const { offsetBytes, data } of places) data.copy(expected, offsetBytes);
+  const stdin = Buffer.concat(places.map(({ offsetBytes, data }) => record(offsetBytes, data)));
+  const summary = JSON.parse(
+    (await work.ok('snap-write', ['--json', '--extents', 'disk.img'], { stdin })).stdout,
+  );
+  assert.equal(
+    summary.bytesRead,
+    places.reduce((sum, { data }) => sum + data.length, 0),
+  );
+  assert.ok((await work.read('disk.img')).equals(expected));
+  assert.ok((await work.read('disk.img@one')).equals(content));
+  // Again, with only what differs: nothing does.
+  const again = await work.ok('snap-write', ['--json', '--extents', '--delta', 'disk.img'], { stdin });
+  assert.ok((await work.read('disk.img')).equals(expected));
+  assert.equal(JSON.parse(again.stdout).clustersCopied, 0);
+});
+
+test('--extents past the end of the image, and beside what it does not go with', async (t) => {
+  const work = await workplace(t);
+  work.image('disk.img', Buffer.alloc(1000, 1));
+  const stdin = Buffer.concat([
+    record(10, Buffer.from('abc')),
+    record(998, Buffer.from('defg')),
+    record(0, Buffer.from('x')),
+  ]);
+  const failure = await work.fails('snap-write', ['--extents', 'disk.img'], { stdin });
+  assert.equal(failure.status, 1);
+  assert.equal(failure.code, 'refused');
+  assert.equal(
+    failure.message,
+    'disk.img: a record of 4 bytes at 998 goes past the end of the image at 1000: 5 bytes written, the rest refused',
+  );
+  const expected = Buffer.alloc(1000, 1);
+  expected.write('abc', 10);
+  expected.write('de', 998);
+  assert.ok((await work.read('disk.img')).equals(expected));
+  await work.ok('snap-write', ['--extents', '--extend', 'disk.img'], { stdin });
+  assert.equal((await work.read('disk.img')).length, 1002);
+  for (const other of [
+    ['--offset', '1'],
+    ['--zero', '1'],
+  ]) {
+    const usage = await work.fails('snap-write', ['--extents', ...other, 'disk.img'], { stdin });
+    assert.equal(usage.status, 2);
+  }
+});

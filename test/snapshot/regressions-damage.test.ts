@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
 import { createSnapshot } from '../../core/snapshot/create.ts';
+import { listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { ENTRY, regions, STORE_HEADER } from '../../core/store/layout.ts';
@@ -170,6 +171,10 @@ test('the link to the sidecar led elsewhere under a running writer: it stops bef
   const slow = {
     read: async (target: Buffer) => {
       if (given === batchBytes) {
+        // This is asked for while the first batch is written: until that is done and the lock is free.
+        while ((await rawImage(host)).subarray(0, batchBytes).equals(before.subarray(0, batchBytes)))
+          await host.sleep(1);
+        await listImage(testContext(host.session()), IMAGE);
         await copyDirectory(host, '/one', '/two');
         await host.files.remove(SIDECAR);
         host.files.makeSymlink('/two', SIDECAR);
