@@ -25,6 +25,8 @@ export interface InputRange {
   readonly offsetBytes: number;
   /** Nothing is written at or past this. */
   readonly endBytes: number;
+  /** How much a batch has: 8 MiB where absent, else a multiple of the cluster size. */
+  readonly batchBytes?: number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -51,10 +53,10 @@ async function gather(source: ByteSource, target: Buffer, signal: AbortSignal): 
   return filled;
 }
 
-function* takingTurns(): Generator<Buffer, never> {
+function* takingTurns(sizeBytes: number): Generator<Buffer, never> {
   const buffers: Buffer[] = [];
   for (let turn = 0; ; turn = 1 - turn) {
-    const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(BATCH_BYTES);
+    const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(sizeBytes);
     buffers[turn] = buffer;
     yield buffer;
   }
@@ -62,10 +64,11 @@ function* takingTurns(): Generator<Buffer, never> {
 
 /** One stream, in order. @throws InputPastEnd once what fits was given */
 export async function* streamBatches(source: ByteSource, range: InputRange): AsyncGenerator<InputBatch> {
-  const buffers = takingTurns();
+  const { batchBytes = BATCH_BYTES } = range;
+  const buffers = takingTurns(batchBytes);
   for (let offsetBytes = range.offsetBytes; ; ) {
     // Ends where a cluster of any size ends, so that none is taken twice.
-    const roomBytes = Math.min(BATCH_BYTES - (offsetBytes % BATCH_BYTES), range.endBytes - offsetBytes);
+    const roomBytes = Math.min(batchBytes - (offsetBytes % batchBytes), range.endBytes - offsetBytes);
     // Whether there is more than fits can only be seen by asking for a byte of it.
     const target = buffers.next().value.subarray(0, Math.max(1, roomBytes));
     const got = await gather(source, target, range.signal);
@@ -83,7 +86,8 @@ export async function* streamBatches(source: ByteSource, range: InputRange): Asy
  *   of a record or a header says nonsense
  */
 export async function* recordBatches(source: ByteSource, range: InputRange): AsyncGenerator<InputBatch> {
-  const buffers = takingTurns();
+  const { batchBytes = BATCH_BYTES } = range;
+  const buffers = takingTurns(batchBytes);
   const header = Buffer.alloc(RECORD_HEADER_BYTES);
   let buffer: Buffer = buffers.next().value;
   let extents: Extent[] = [];
@@ -105,8 +109,8 @@ export async function* recordBatches(source: ByteSource, range: InputRange): Asy
     }
     const fittingEnd = Math.min(record.offsetBytes + record.lengthBytes, range.endBytes);
     for (let offsetBytes = record.offsetBytes; offsetBytes < fittingEnd; ) {
-      if (usedBytes === BATCH_BYTES || extents.length >= BATCH_RECORDS) yield give();
-      const wanted = Math.min(BATCH_BYTES - usedBytes, fittingEnd - offsetBytes);
+      if (usedBytes === batchBytes || extents.length >= BATCH_RECORDS) yield give();
+      const wanted = Math.min(batchBytes - usedBytes, fittingEnd - offsetBytes);
       const data = buffer.subarray(usedBytes, usedBytes + wanted);
       if ((await gather(source, data, range.signal)) < wanted) {
         if (extents.length > 0) yield give();

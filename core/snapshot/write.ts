@@ -102,7 +102,8 @@ class ImageWriter {
     const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
     const batches = this.#options.extents ? recordBatches : streamBatches;
     try {
-      const range = { offsetBytes, endBytes, signal: context.signal };
+      const { batchBytes } = this.#options;
+      const range = { offsetBytes, endBytes, batchBytes, signal: context.signal };
       for await (const { extents, readBytes } of oneAhead(batches(this.#source, range))) {
         this.#bytesRead += readBytes;
         await this.#commit(extents);

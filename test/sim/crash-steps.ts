@@ -104,7 +104,8 @@ export async function executeStep(
   } else if (step.kind === 'write') {
     const options = { offsetBytes: step.offsetBytes, extend: true, delta: false, sync: step.sync };
     const pieces = inSmallSteps ? { ...options, batchBytes: CLUSTER_BYTES } : options;
-    const { failure } = await writeImage(context, IMAGE, pieces, pausingSource(step.data, between));
+    const { source, progress } = pausingSource(step.data, between);
+    const { failure } = await writeImage({ ...context, progress }, IMAGE, pieces, source);
     if (failure !== undefined) throw failure;
   } else if (step.kind === 'read') {
     await readAll(session, step.name);
@@ -115,15 +116,23 @@ export async function executeStep(
   }
 }
 
-/** Each time that more is asked for, all that was given before has been written. */
-function pausingSource(data: Buffer, between: (doneBytes: number) => Promise<void>): ByteSource {
+/** Gives more only when all that was given before has been written, however early it is asked for. */
+function pausingSource(
+  data: Buffer,
+  between: Manner['between'],
+): { readonly source: ByteSource; readonly progress: (doneBytes: number) => void } {
   let at = 0;
-  return {
-    read: async (target) => {
-      if (at > 0 && at < data.length) await between(at);
-      const got = data.copy(target, 0, at);
-      at += got;
-      return got;
-    },
+  let written: () => void = () => undefined;
+  const read = async (target: Buffer) => {
+    if (at > 0 && at < data.length) {
+      await new Promise<void>((resolve) => {
+        written = resolve;
+      });
+      await between(at);
+    }
+    const got = data.copy(target, 0, at);
+    at += got;
+    return got;
   };
+  return { source: { read }, progress: () => written() };
 }
