@@ -89,7 +89,10 @@ export class Model {
       const slots = missing.filter((index) => !this.#isZeroCluster(index));
       const owner = this.snapshots.findLast((it) => isAlive(it) && !it.hidden && !ended.includes(it));
       if (!this.#isOverLimit(owner, slots.length) || missing.length === 0) {
-        const bytesCopied = slots.reduce((sum, index) => sum + this.#cluster(index).length, 0);
+        // As long as in the newest snapshot, whose store it is, though the image may be shorter by now.
+        const endBytes = this.snapshots.at(-1)?.frozen.length ?? 0;
+        const size = this.clusterSizeBytes;
+        const bytesCopied = slots.reduce((sum, index) => sum + Math.min(size, endBytes - index * size), 0);
         return {
           extents,
           failure: tooLong,
