@@ -48,7 +48,7 @@ function flips(
 
 /** Where nothing else hides what is wrong, it is looked for most closely. Odd, so that all bits get their turn. */
 function sparseness({ kind }: Scene): number {
-  return kind === 'without digests' ? 1 : 9;
+  return kind === 'without digests' ? 3 : 18;
 }
 
 function pathOf(scene: Scene, name: string): string {

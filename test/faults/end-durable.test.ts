@@ -17,7 +17,7 @@ import { create, makeImage, noise, rawImage, read, withFile, write } from '../su
 import { randomFrom } from './choose.ts';
 
 const CLUSTER_BYTES = 4096;
-const CRASHES_AT_CALL = 4;
+const CRASHES_AT_CALL = 2;
 const WRITTEN = { offsetBytes: 2 * CLUSTER_BYTES + 9, data: noise(9, 2 * CLUSTER_BYTES) };
 
 interface Ending {

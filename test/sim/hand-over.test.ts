@@ -52,6 +52,6 @@ for (let changes = 1; changes <= 4; changes += 1) {
     await overwrite(next, 2, 4, true).catch((error: unknown) => {
       throw failure ?? error;
     });
-    await losePower(volume, expected, 10);
+    await losePower(volume, expected, 5);
   });
 }
