@@ -186,8 +186,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the end of a snapshot not durable before its effect',
     file: 'core/snapshot/limits.ts',
-    from: "  await hold.commit((catalog) =>\n    records.reduce((changed, { uuid }) => withRecord(changed, uuid, { trust: 'invalid', ending }), catalog),\n  );\n",
-    to: "  const ended = { trust: 'invalid', ending } as const;\n  hold.catalog = records.reduce((changed, { uuid }) => withRecord(changed, uuid, ended), hold.catalog);\n",
+    from: "    await hold.commit((catalog) =>\n      records.reduce((changed, { uuid }) => withRecord(changed, uuid, { trust: 'invalid', ending }), catalog),\n    );\n",
+    to: "    const ended = { trust: 'invalid', ending } as const;\n    hold.catalog = records.reduce((changed, { uuid }) => withRecord(changed, uuid, ended), hold.catalog);\n",
     test: 'test/sim/ending.test.ts',
   },
   {
