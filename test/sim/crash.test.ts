@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runCrashes } from './run-crashes.ts';
 
-const CRASHES = 800;
+const CRASHES = 500;
 
 test('power lost, processes killed, flushes failing: nothing is lost and nothing is wrong', async (t) => {
   const seed = Number(process.env.IMGSNAP_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -10,10 +10,3 @@ test('power lost at every point of every operation: nothing is lost, nothing is 
   t.diagnostic(`${states} states of ${sequences} sequences`);
   assert.ok(sequences > 10);
 });
-
-test('a removal killed at any point, the next one carrying on, then power lost at every point', async (t) => {
-  const kills = { killed: ['newest'], next: ['write'], statesAtPoint: 1 };
-  const { sequences, states } = await everyCrash({ statesByLength: [], kills });
-  t.diagnostic(`${states} states of ${sequences} sequences`);
-  assert.ok(sequences > 30);
-});
