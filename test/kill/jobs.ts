@@ -150,19 +150,21 @@ const readToStdout: Recipe['make'] = (scene, below, { names }) => {
 
 const readToFile: Recipe['make'] = (scene, below, { names }) => {
   const name = oneOf(names, below);
-  const target = scene.work.path('out/copy');
+  // One that reads another snapshot beside it has a file of its own.
+  const output = `out/copy of ${scene.image}@${name}`;
+  const target = scene.work.path(output);
   const expected = scene.model.snapshots.get(name) ?? Buffer.alloc(0);
   const before = existsSync(target) ? readFileSync(target) : undefined;
   return {
     command: 'snap-read',
-    args: ['-q', `${scene.image}@${name}`, '-o', 'out/copy'],
+    args: ['-q', `${scene.image}@${name}`, '-o', output],
     effect: {},
     judge: (_, finished) => {
       const after = existsSync(target) ? readFileSync(target) : undefined;
       if (after !== undefined && (finished || before === undefined || !after.equals(before)))
-        assertSame(after, expected, `out/copy of ${name}`);
-      else assert.equal(after === undefined, before === undefined, 'out/copy');
-      assert.ok(!finished || after !== undefined, 'out/copy is not there');
+        assertSame(after, expected, output);
+      else assert.equal(after === undefined, before === undefined, output);
+      assert.ok(!finished || after !== undefined, `${output} is not there`);
     },
   };
 };

@@ -158,7 +158,7 @@ export class Scene {
 
   /** What killed readers left in `out`. */
   unfinishedOutputs(): string[] {
-    return readdirSync(this.work.path('out')).filter((name) => name !== 'copy');
+    return readdirSync(this.work.path('out')).filter((name) => !name.startsWith('copy'));
   }
 
   /** A command that could end in order left nothing to do for others. */
