@@ -307,8 +307,8 @@ const BANS: readonly Ban[] = [
   {
     pattern: /\b(?:read|write|append)FileSync\b/,
     example: 'fs.readFileSync(x)',
-    where: /^core\//,
-    instead: 'FileSystem, asynchronously',
+    where: /^core\/(?!io\/)/,
+    instead: 'FileSystem',
   },
   {
     pattern: /from\s+'node:(?!path')/,

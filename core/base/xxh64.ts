@@ -8,8 +8,6 @@ import type { XXHashAPI } from 'xxhash-wasm';
 
 /** The module's memory grows to its largest input, so it is fed in pieces. */
 const PIECE_BYTES = 1 << 20;
-/** From here on the streaming form is the faster one. */
-const STREAMING_FROM_BYTES = 1 << 16;
 
 let api: XXHashAPI | undefined;
 
@@ -25,7 +23,7 @@ function loaded(): XXHashAPI {
 }
 
 export function xxh64(bytes: Uint8Array): bigint {
-  if (bytes.length < STREAMING_FROM_BYTES) return loaded().h64Raw(bytes);
+  if (bytes.length <= PIECE_BYTES) return loaded().h64Raw(bytes);
   const digest = new Xxh64Digest();
   digest.update(bytes);
   return digest.value();

@@ -2,7 +2,7 @@
  * Who holds a lock that we wait for in vain. The kernel knows no process for a lock of an open file description, but tells
  * in /proc/PID/fdinfo which descriptors have one; processes of other users do not show theirs, and stay unnamed.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { FileStat } from './file-system.ts';
 import { errnoOf } from './system-error.ts';
@@ -22,23 +22,19 @@ export async function findLockHolders(
   file: Pick<FileStat, 'device' | 'inode'>,
   offsetBytes: number,
 ): Promise<LockHolder[]> {
-  const names = (await unlessGone(readdir('/proc'))) ?? [];
+  const names = unlessGone(() => readdirSync('/proc')) ?? [];
   const holders: LockHolder[] = [];
   for (const processId of names.map(Number).filter((id) => Number.isInteger(id) && id !== process.pid)) {
-    if (await holds(processId, file, offsetBytes)) holders.push(await describe(processId));
+    if (holds(processId, file, offsetBytes)) holders.push(describe(processId));
   }
   return holders.sort((a, b) => a.processId - b.processId);
 }
 
-async function holds(
-  processId: number,
-  file: Pick<FileStat, 'device' | 'inode'>,
-  offsetBytes: number,
-): Promise<boolean> {
-  for (const descriptor of (await unlessGone(readdir(`/proc/${processId}/fdinfo`))) ?? []) {
-    const info = (await unlessGone(readFile(`/proc/${processId}/fdinfo/${descriptor}`, 'latin1'))) ?? '';
+function holds(processId: number, file: Pick<FileStat, 'device' | 'inode'>, offsetBytes: number): boolean {
+  for (const descriptor of unlessGone(() => readdirSync(`/proc/${processId}/fdinfo`)) ?? []) {
+    const info = unlessGone(() => readFileSync(`/proc/${processId}/fdinfo/${descriptor}`, 'latin1')) ?? '';
     if (!hasLockAt(info, offsetBytes)) continue;
-    const opened = await unlessGone(stat(`/proc/${processId}/fd/${descriptor}`, { bigint: true }));
+    const opened = unlessGone(() => statSync(`/proc/${processId}/fd/${descriptor}`, { bigint: true }));
     if (opened?.ino === file.inode && opened.dev === file.device) return true;
   }
   return false;
@@ -52,20 +48,20 @@ function hasLockAt(info: string, offsetBytes: number): boolean {
   );
 }
 
-async function describe(processId: number): Promise<LockHolder> {
-  const words = ((await unlessGone(readFile(`/proc/${processId}/cmdline`, 'utf8'))) ?? '').split('\0');
+function describe(processId: number): LockHolder {
+  const words = (unlessGone(() => readFileSync(`/proc/${processId}/cmdline`, 'utf8')) ?? '').split('\0');
   const ours = words.map((word) => OUR_COMMAND.exec(basename(word))?.[0]).find((name) => name !== undefined);
   // "PID (name) state …", where the name may hold anything.
-  const status = (await unlessGone(readFile(`/proc/${processId}/stat`, 'latin1'))) ?? '';
+  const status = unlessGone(() => readFileSync(`/proc/${processId}/stat`, 'latin1')) ?? '';
   const name = status.slice(status.indexOf('(') + 1, status.lastIndexOf(')'));
   const isStopped = /^\) [Tt]/.test(status.slice(status.lastIndexOf(')')));
   return { processId, command: ours ?? name, isStopped };
 }
 
 /** Processes end, descriptors are closed, and some are not ours to see: none of that may hide what is told here. */
-async function unlessGone<T>(looked: Promise<T>): Promise<T | undefined> {
+function unlessGone<T>(look: () => T): T | undefined {
   try {
-    return await looked;
+    return look();
   } catch (error) {
     if (errnoOf(error) === undefined) throw error;
     return undefined;

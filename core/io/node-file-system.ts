@@ -1,10 +1,8 @@
 /**
- * The real file system, by Node's asynchronous calls. Adds nothing to them but the one kind of error, and the
- * difference between "it is not there" and "it cannot be looked at".
+ * The real file system. Adds nothing to Node's calls but the one kind of error, and the difference between "it is not
+ * there" and "it cannot be looked at". Calls are made at once, for the reason that `node-file.ts` gives.
  */
-import type { BigIntStats } from 'node:fs';
-import { constants, promises } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { isCoherentType } from './coherence.ts';
 import type { FileStat, FileSystem, OpenMode, Owner, RandomAccessFile } from './file-system.ts';
@@ -12,14 +10,14 @@ import { NodeFile, toFileStat } from './node-file.ts';
 import { attempt, errnoOf, systemFailure } from './system-error.ts';
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
-  read: constants.O_RDONLY,
-  update: constants.O_RDWR,
+  read: fs.constants.O_RDONLY,
+  update: fs.constants.O_RDWR,
   // Exclusive: neither a file that is there nor a symbolic link is ever written through.
-  create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+  create: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 };
 
 /** Neither through a symbolic link nor waiting for the other end of a named pipe. */
-const ITSELF_FLAGS = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const ITSELF_FLAGS = fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
 
 export class NodeFileSystem implements FileSystem {
   /** `permissions` are for a file that is created, less the umask. */
@@ -27,65 +25,72 @@ export class NodeFileSystem implements FileSystem {
     const verb = mode === 'create' ? 'create' : 'open';
     return attempt(
       { verb, path },
-      async () => new NodeFile(path, await promises.open(path, OPEN_FLAGS[mode], permissions)),
+      async () => new NodeFile(path, fs.openSync(path, OPEN_FLAGS[mode], permissions)),
     );
   }
 
   openItself(path: string, mode: 'read' | 'update'): Promise<RandomAccessFile> {
     return attempt(
       { verb: 'open', path },
-      async () => new NodeFile(path, await promises.open(path, OPEN_FLAGS[mode] | ITSELF_FLAGS)),
+      async () => new NodeFile(path, fs.openSync(path, OPEN_FLAGS[mode] | ITSELF_FLAGS)),
     );
   }
 
   stat(path: string): Promise<FileStat | undefined> {
-    return statOrNone(path, promises.stat);
+    return statOrNone(path, fs.statSync);
   }
 
   linkStat(path: string): Promise<FileStat | undefined> {
-    return statOrNone(path, promises.lstat);
+    return statOrNone(path, fs.lstatSync);
   }
 
   realPath(path: string): Promise<string> {
-    return attempt({ verb: 'resolve', path }, () => promises.realpath(path));
+    return attempt({ verb: 'resolve', path }, async () => fs.realpathSync.native(path));
   }
 
   /** Names, sorted. */
   list(path: string): Promise<string[]> {
-    return attempt({ verb: 'list', path }, async () => (await promises.readdir(path)).sort());
+    return attempt({ verb: 'list', path }, async () => fs.readdirSync(path).sort());
   }
 
   async makeDirectory(path: string, permissions: number): Promise<void> {
-    await attempt({ verb: 'make the directory', path }, () => promises.mkdir(path, { mode: permissions }));
+    await attempt({ verb: 'make the directory', path }, async () =>
+      fs.mkdirSync(path, { mode: permissions }),
+    );
   }
 
   removeDirectory(path: string): Promise<void> {
-    return attempt({ verb: 'remove the directory', path }, () => promises.rmdir(path));
+    return attempt({ verb: 'remove the directory', path }, async () => fs.rmdirSync(path));
   }
 
   remove(path: string): Promise<void> {
-    return attempt({ verb: 'remove', path }, () => promises.unlink(path));
+    return attempt({ verb: 'remove', path }, async () => fs.unlinkSync(path));
   }
 
   rename(from: string, to: string): Promise<void> {
-    return attempt({ verb: 'rename', path: from, tail: ` to ${to}` }, () => promises.rename(from, to));
+    return attempt({ verb: 'rename', path: from, tail: ` to ${to}` }, async () => fs.renameSync(from, to));
   }
 
   syncDirectory(path: string): Promise<void> {
     return attempt({ verb: 'flush the directory', path }, async () => {
-      await withHandle(path, constants.O_DIRECTORY, (handle) => handle.sync());
+      const directory = new NodeFile(path, fs.openSync(path, fs.constants.O_DIRECTORY));
+      try {
+        await directory.syncAll();
+      } finally {
+        await directory.close();
+      }
     });
   }
 
   setPermissions(path: string, permissions: number): Promise<void> {
-    return attempt({ verb: 'set the permissions of', path }, () =>
-      withHandle(path, ITSELF_FLAGS, (handle) => handle.chmod(permissions)),
+    return attempt({ verb: 'set the permissions of', path }, async () =>
+      withDescriptor(path, (descriptor) => fs.fchmodSync(descriptor, permissions)),
     );
   }
 
   setOwner(path: string, { userId, groupId }: Owner): Promise<void> {
-    return attempt({ verb: 'set the owner of', path }, () =>
-      withHandle(path, ITSELF_FLAGS, (handle) => handle.chown(userId, groupId)),
+    return attempt({ verb: 'set the owner of', path }, async () =>
+      withDescriptor(path, (descriptor) => fs.fchownSync(descriptor, userId, groupId)),
     );
   }
 
@@ -93,7 +98,7 @@ export class NodeFileSystem implements FileSystem {
   async isCoherent(path: string): Promise<boolean> {
     for (let place = path; ; place = dirname(place)) {
       try {
-        const { type } = await promises.statfs(place, { bigint: true });
+        const { type } = fs.statfsSync(place, { bigint: true });
         return isCoherentType(type);
       } catch (error) {
         if (errnoOf(error) === 'ENOENT' && dirname(place) !== place) continue;
@@ -103,16 +108,13 @@ export class NodeFileSystem implements FileSystem {
   }
 }
 
-async function withHandle(
-  path: string,
-  flags: number,
-  work: (handle: FileHandle) => Promise<void>,
-): Promise<void> {
-  const handle = await promises.open(path, constants.O_RDONLY | flags);
+/** Of the file itself, not of what a symbolic link of that name leads to. */
+function withDescriptor(path: string, work: (descriptor: number) => void): void {
+  const descriptor = fs.openSync(path, ITSELF_FLAGS);
   try {
-    await work(handle);
+    work(descriptor);
   } finally {
-    await handle.close();
+    fs.closeSync(descriptor);
   }
 }
 
@@ -122,10 +124,10 @@ async function withHandle(
  */
 async function statOrNone(
   path: string,
-  stat: (path: string, options: { bigint: true }) => Promise<BigIntStats>,
+  stat: (path: string, options: { bigint: true }) => fs.BigIntStats,
 ): Promise<FileStat | undefined> {
   try {
-    return toFileStat(path, await stat(path, { bigint: true }));
+    return toFileStat(path, stat(path, { bigint: true }));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw systemFailure({ verb: 'look at', path }, error);

@@ -1,9 +1,9 @@
 /**
- * An open file of the real system. Built on Node's FileHandle because its close waits for what is in flight: a
- * write that began before the close could otherwise go to whatever file gets the descriptor's number next.
+ * An open file of the real system. What takes microseconds is done at once: asking a thread for it and being woken takes
+ * ten times as long, and a command makes a hundred such calls. What may take longer (much data, a flush) is a thread's,
+ * so that reading, hashing and writing overlap and signals are heard.
  */
-import type { BigIntStats } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import fs from 'node:fs';
 import { SnapError } from '../base/errors.ts';
 import type { FileKind, FileStat, Owner, RandomAccessFile } from './file-system.ts';
 import { checkRange, checkSize } from './numbers.ts';
@@ -12,14 +12,42 @@ import { attempt, systemFailure } from './system-error.ts';
 
 /** One call's worth: Linux moves at most 2 GiB at a time, and Node takes no longer length. */
 const CALL_LIMIT_BYTES = 2 ** 30;
+/** Up to here copying from or to the page cache is shorter than a thread's answer. */
+const AT_ONCE_BYTES = 1 << 16;
+
+type Callback<T> = (error: NodeJS.ErrnoException | null, result?: T) => void;
 
 export class NodeFile implements RandomAccessFile {
   readonly path: string;
-  readonly #handle: FileHandle;
+  /** Absent once it is closed. */
+  #opened: number | undefined;
+  /**
+   * Calls that a thread is at. Closing waits for them: the descriptor's number may be another file's a moment later,
+   * and a write would go there.
+   */
+  readonly #pending = new Set<Promise<unknown>>();
 
-  constructor(path: string, handle: FileHandle) {
+  constructor(path: string, descriptor: number) {
     this.path = path;
-    this.#handle = handle;
+    this.#opened = descriptor;
+  }
+
+  get #descriptor(): number {
+    if (this.#opened !== undefined) return this.#opened;
+    throw Object.assign(new Error('the file is closed'), { code: 'EBADF' });
+  }
+
+  /** Has a thread make a call. */
+  async #byThread<T>(call: (descriptor: number, done: Callback<T>) => void): Promise<T> {
+    const pending = new Promise<T>((resolve, reject) => {
+      call(this.#descriptor, (error, result) => (error ? reject(error) : resolve(result as T)));
+    });
+    this.#pending.add(pending);
+    try {
+      return await pending;
+    } finally {
+      this.#pending.delete(pending);
+    }
   }
 
   async read(target: Buffer, offsetBytes: number): Promise<number> {
@@ -29,7 +57,12 @@ export class NodeFile implements RandomAccessFile {
       const lengthBytes = Math.min(target.length - doneBytes, CALL_LIMIT_BYTES);
       const positionBytes = offsetBytes + doneBytes;
       try {
-        const { bytesRead } = await this.#handle.read(target, doneBytes, lengthBytes, positionBytes);
+        const bytesRead =
+          lengthBytes <= AT_ONCE_BYTES
+            ? fs.readSync(this.#descriptor, target, doneBytes, lengthBytes, positionBytes)
+            : await this.#byThread<number>((descriptor, done) =>
+                fs.read(descriptor, target, doneBytes, lengthBytes, positionBytes, done),
+              );
         if (bytesRead === 0) break;
         doneBytes += bytesRead;
       } catch (error) {
@@ -46,7 +79,12 @@ export class NodeFile implements RandomAccessFile {
       const lengthBytes = Math.min(source.length - doneBytes, CALL_LIMIT_BYTES);
       const positionBytes = offsetBytes + doneBytes;
       try {
-        const { bytesWritten } = await this.#handle.write(source, doneBytes, lengthBytes, positionBytes);
+        const bytesWritten =
+          lengthBytes <= AT_ONCE_BYTES
+            ? fs.writeSync(this.#descriptor, source, doneBytes, lengthBytes, positionBytes)
+            : await this.#byThread<number>((descriptor, done) =>
+                fs.write(descriptor, source, doneBytes, lengthBytes, positionBytes, done),
+              );
         // Trying again after nothing was taken might never end.
         if (bytesWritten === 0) throw new Error('the system wrote nothing');
         doneBytes += bytesWritten;
@@ -58,50 +96,57 @@ export class NodeFile implements RandomAccessFile {
 
   stat(): Promise<FileStat> {
     return attempt({ verb: 'look at', path: this.path }, async () =>
-      toFileStat(this.path, await this.#handle.stat({ bigint: true })),
+      toFileStat(this.path, fs.fstatSync(this.#descriptor, { bigint: true })),
     );
   }
 
   async truncate(sizeBytes: number): Promise<void> {
     checkSize('set the size of', this.path, sizeBytes);
     await attempt({ verb: 'set the size of', path: this.path, tail: ` to ${sizeBytes} bytes` }, () =>
-      this.#handle.truncate(sizeBytes),
+      this.#byThread<void>((descriptor, done) => fs.ftruncate(descriptor, sizeBytes, done)),
     );
   }
 
   setPermissions(permissions: number): Promise<void> {
-    return attempt({ verb: 'set the permissions of', path: this.path }, () =>
-      this.#handle.chmod(permissions),
+    return attempt({ verb: 'set the permissions of', path: this.path }, async () =>
+      fs.fchmodSync(this.#descriptor, permissions),
     );
   }
 
   setOwner({ userId, groupId }: Owner): Promise<void> {
-    return attempt({ verb: 'set the owner of', path: this.path }, () => this.#handle.chown(userId, groupId));
+    return attempt({ verb: 'set the owner of', path: this.path }, async () =>
+      fs.fchownSync(this.#descriptor, userId, groupId),
+    );
   }
 
   syncData(): Promise<void> {
-    return attempt({ verb: 'flush', path: this.path }, () => this.#handle.datasync());
+    return attempt({ verb: 'flush', path: this.path }, () => this.#byThread<void>(fs.fdatasync));
   }
 
   syncAll(): Promise<void> {
-    return attempt({ verb: 'flush', path: this.path }, () => this.#handle.sync());
+    return attempt({ verb: 'flush', path: this.path }, () => this.#byThread<void>(fs.fsync));
   }
 
   tryLock(offsetBytes: number, kind: LockKind): boolean {
-    return tryRangeLock(this.#handle.fd, offsetBytes, kind, this.path);
+    return tryRangeLock(this.#opened ?? -1, offsetBytes, kind, this.path);
   }
 
   unlock(offsetBytes: number): void {
-    dropRangeLock(this.#handle.fd, offsetBytes, this.path);
+    dropRangeLock(this.#opened ?? -1, offsetBytes, this.path);
   }
 
   close(): Promise<void> {
-    return attempt({ verb: 'close', path: this.path }, () => this.#handle.close());
+    return attempt({ verb: 'close', path: this.path }, async () => {
+      while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
+      const descriptor = this.#opened;
+      this.#opened = undefined;
+      if (descriptor !== undefined) fs.closeSync(descriptor);
+    });
   }
 }
 
 /** Throws `io` where a size is beyond 2^53 - 1. */
-export function toFileStat(path: string, stats: BigIntStats): FileStat {
+export function toFileStat(path: string, stats: fs.BigIntStats): FileStat {
   return {
     kind: kindOf(stats),
     sizeBytes: toNumber(path, stats.size),
@@ -116,7 +161,7 @@ export function toFileStat(path: string, stats: BigIntStats): FileStat {
   };
 }
 
-function kindOf(stats: BigIntStats): FileKind {
+function kindOf(stats: fs.BigIntStats): FileKind {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
   if (stats.isSymbolicLink()) return 'symlink';

@@ -1,6 +1,5 @@
 /** The real machine. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { SnapError } from '../base/errors.ts';
 import type { FileSystem } from './file-system.ts';
@@ -26,7 +25,7 @@ export class NodeHost implements Host {
 
   /** Throws `io` where the kernel does not tell: without it, nobody knows which times and marks count. */
   async bootId(): Promise<Buffer> {
-    this.#bootId ??= parseBootId(this.#bootIdPath, await readBootId(this.#bootIdPath));
+    this.#bootId ??= parseBootId(this.#bootIdPath, readBootId(this.#bootIdPath));
     return Buffer.from(this.#bootId);
   }
 
@@ -60,9 +59,9 @@ export class NodeHost implements Host {
   readonly lockHolders = findLockHolders;
 }
 
-async function readBootId(path: string): Promise<string> {
+function readBootId(path: string): string {
   try {
-    return await readFile(path, 'latin1');
+    return readFileSync(path, 'latin1');
   } catch (error) {
     const { message, errno } = systemFailure({ verb: 'read', path }, error);
     throw new SnapError('io', message, { path, errno, hint: BOOT_ID_HINT, cause: error });

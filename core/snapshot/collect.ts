@@ -2,7 +2,9 @@
  * Collecting: which snapshots go (by name, by rule, by size, or because they are invalid), oldest first, and then
  * what interrupted commands left. Planning looks only; so a dry run is the plan.
  */
+
 import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
+import type { Pace } from '../store/append.ts';
 import { findByName, type SnapshotRecord } from '../store/catalog.ts';
 import { settleIfOpen } from './closing.ts';
 import type { Context } from './context.ts';
@@ -24,8 +26,8 @@ export interface CollectRequest {
   /** Then remove the oldest created until all stores together fit, never the newest. */
   readonly maxTotalBytes?: number | undefined;
   readonly dryRun: boolean;
-  /** What is handed over at one taking of the lock; some MiB where absent. */
-  readonly handOverBytes?: number;
+  /** Another than the usual one. */
+  readonly pace?: Pace;
 }
 
 export interface Verdict {
@@ -77,7 +79,7 @@ export async function collectSnapshots(
       const plan = await volume.shared((hold) => planCollection(image, hold, request));
       let bytesFreed = 0;
       for (const uuid of plan.uuids) {
-        bytesFreed += (await removeSnapshot(volume, uuid, request.handOverBytes)).bytesFreed;
+        bytesFreed += (await removeSnapshot(volume, uuid, request.pace)).bytesFreed;
         context.progress(bytesFreed, undefined);
       }
       if (request.names === undefined) {

@@ -10,7 +10,7 @@
 import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { AppendBatch, joinRuns, RepairNeeded, type Run } from '../store/append.ts';
+import { AppendBatch, RepairNeeded, type Run, RunBuffers } from '../store/append.ts';
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { neededBy, whoLacks } from './chain-lack.ts';
@@ -26,8 +26,6 @@ export interface BatchResult {
   /** Whose store received the copies. */
   readonly storeUuid: string | undefined;
 }
-
-const COPY_BUFFER_BYTES = 1 << 20;
 
 /** Copying did not end; nothing of the origin was written. */
 class CopyFailed extends Error {
@@ -76,8 +74,24 @@ export async function missingClusters(
   return neededBy(await whoLacks(hold, clusters));
 }
 
+/** What the origin holds in adjacent clusters. */
+async function readOld(hold: Hold, geometry: Geometry, run: Run, target: Buffer): Promise<Buffer> {
+  const { clusterSizeBytes } = geometry;
+  const last = run.firstCluster + run.count - 1;
+  const content = target.subarray(0, (run.count - 1) * clusterSizeBytes + clusterLengthBytes(geometry, last));
+  const offsetBytes = run.firstCluster * clusterSizeBytes;
+  await readOldContent(hold.origin, hold.originStat.sizeBytes, content, offsetBytes);
+  return content;
+}
+
 export class CowWriter {
-  #buffer = Buffer.alloc(0);
+  readonly #buffers = new RunBuffers();
+  readonly #flushAheadBytes: number;
+
+  /** @param flushAheadBytes after so much of a batch was copied, it begins to be flushed */
+  constructor(flushAheadBytes: number) {
+    this.#flushAheadBytes = flushAheadBytes;
+  }
 
   /**
    * Applies one batch. Extents must not overlap, and lie in ascending order.
@@ -135,12 +149,13 @@ export class CowWriter {
     let firstSlot: number | undefined;
     try {
       const { identity } = active.store;
-      const append = await AppendBatch.start(active, batch, false);
+      const append = await AppendBatch.start(active, {
+        batch,
+        handedOver: false,
+        flushAheadBytes: this.#flushAheadBytes,
+      });
       firstSlot = append.firstSlot;
-      const mostCount = Math.max(1, Math.floor(COPY_BUFFER_BYTES / identity.clusterSizeBytes));
-      for (const run of joinRuns(missing, mostCount)) {
-        await append.add(run.firstCluster, await this.#readOld(hold, identity, run));
-      }
+      await append.add(missing, (run, target) => readOld(hold, identity, run, target), this.#buffers);
       await append.publish((record) => {
         // From now on the entries count, whatever fails yet: their slots stay.
         firstSlot = undefined;
@@ -151,24 +166,6 @@ export class CowWriter {
     } catch (error) {
       throw new CopyFailed(error, firstSlot);
     }
-  }
-
-  /** What the origin holds in adjacent clusters, in a buffer that the next call uses again. */
-  async #readOld(hold: Hold, geometry: Geometry, run: Run): Promise<Buffer> {
-    const { clusterSizeBytes } = geometry;
-    const last = run.firstCluster + run.count - 1;
-    const lengthBytes = (run.count - 1) * clusterSizeBytes + clusterLengthBytes(geometry, last);
-    if (this.#buffer.length < lengthBytes) {
-      this.#buffer = Buffer.allocUnsafeSlow(Math.max(COPY_BUFFER_BYTES, clusterSizeBytes));
-    }
-    const content = this.#buffer.subarray(0, lengthBytes);
-    await readOldContent(
-      hold.origin,
-      hold.originStat.sizeBytes,
-      content,
-      run.firstCluster * clusterSizeBytes,
-    );
-    return content;
   }
 
   async #writeOrigin(

@@ -3,7 +3,7 @@
  * store, batch by batch under the lock, each cluster checked against its hash on the way.
  */
 import { findBit } from '../base/bitmap.ts';
-import { AppendBatch, type AppendTarget, joinRuns } from '../store/append.ts';
+import { AppendBatch, type AppendTarget, PACE, type Pace, type Run, RunBuffers } from '../store/append.ts';
 import type { SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';
@@ -12,10 +12,6 @@ import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import { closeReceiver } from './like-image.ts';
 import { clusterDamaged } from './snapshot-reader.ts';
-
-/** Handed over at one taking of the lock, as much as a batch of writes has. */
-const STEP_BYTES = 8 << 20;
-const BUFFER_BYTES = 1 << 20;
 
 export interface HandOverStep {
   readonly bytes: number;
@@ -26,14 +22,15 @@ export interface HandOverStep {
 export class HandOver {
   readonly #donor: SnapshotRecord;
   readonly #receiver: SnapshotRecord;
-  readonly #stepBytes: number;
+  readonly #pace: Pace;
+  readonly #buffers = new RunBuffers();
   #target: AppendTarget | undefined;
   #stamp = '';
 
-  constructor(donor: SnapshotRecord, receiver: SnapshotRecord, stepBytes = STEP_BYTES) {
+  constructor(donor: SnapshotRecord, receiver: SnapshotRecord, pace: Pace = PACE) {
     this.#donor = donor;
     this.#receiver = receiver;
-    this.#stepBytes = stepBytes;
+    this.#pace = pace;
   }
 
   /** What the receiver has, once it was repaired. */
@@ -48,17 +45,22 @@ export class HandOver {
     hold.stores.pin('receiver', this.#receiver.uuid);
     const donor = await hold.stores.open(hold.catalog, this.#donor);
     const target = await this.#repairedTarget(hold);
-    const mostCount = Math.max(1, Math.floor(this.#stepBytes / hold.catalog.clusterSizeBytes));
+    const mostCount = Math.max(1, Math.floor(this.#pace.batchBytes / hold.catalog.clusterSizeBytes));
     const missing = await this.#missing(hold, target, mostCount + 1);
     const complete = missing.length <= mostCount;
     const now = complete ? missing : missing.slice(0, mostCount);
     if (now.length === 0) return { bytes: 0, complete };
     const batch = await this.#begin(hold, now, target.flushRecord.made.batch);
-    const append = await AppendBatch.start(target, batch, true);
-    const runCount = Math.max(1, Math.floor(BUFFER_BYTES / hold.catalog.clusterSizeBytes));
-    for (const run of joinRuns(now, runCount)) {
-      await append.add(run.firstCluster, await this.#content(hold, { donor, target, ...run }));
-    }
+    const append = await AppendBatch.start(target, {
+      batch,
+      handedOver: true,
+      flushAheadBytes: this.#pace.flushAheadBytes,
+    });
+    await append.add(
+      now,
+      (run, content) => this.#content(hold, { donor, target, run, content }),
+      this.#buffers,
+    );
     // Before its bits are set: cleared by a repair that does not end, it would leave bits without entries.
     await append.publish(() => hold.noteHandedOver());
     // Nobody else looks after this store's bits: they are on disk before anything ends that tells of them.
@@ -114,16 +116,19 @@ export class HandOver {
     work: {
       readonly donor: StoreFile;
       readonly target: AppendTarget;
-      readonly firstCluster: number;
-      readonly count: number;
+      readonly run: Run;
+      readonly content: Buffer;
     },
   ): Promise<Buffer> {
-    const { donor, target, firstCluster, count } = work;
+    const { donor, target, run, content } = work;
+    const { firstCluster, count } = run;
     const size = hold.catalog.clusterSizeBytes;
     // Zeros where the donor's last cluster is shorter than the receiver's: nobody alive reads them.
-    const content = Buffer.alloc(count * size);
+    const donorLengthBytes =
+      (count - 1) * size + clusterLengthBytes(donor.identity, firstCluster + count - 1);
+    content.fill(0, donorLengthBytes);
     try {
-      verifyChecks(await readClusters(donor, { firstCluster, count }, content));
+      verifyChecks(await readClusters(donor, run, content));
     } catch (error) {
       if (!(error instanceof ClusterDamage)) throw error;
       throw clusterDamaged(`${hold.image}@${this.#donor.name}`, size, error);

@@ -6,7 +6,7 @@
 import { hasCode, quietly, SnapError } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { RepairNeeded } from '../store/append.ts';
+import { type Pace, RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
   findByUuid,
@@ -37,10 +37,10 @@ export function neededByOlder(catalog: Catalog, uuid: string): boolean {
 
 /**
  * The caller holds the removal lock.
- * @param handOverBytes what is handed over at one taking of the lock, where that is not left to us
+ * @param pace another than the usual one
  * @throws `damage` where a cluster that must be handed over is not whole
  */
-export async function removeSnapshot(volume: Volume, uuid: string, handOverBytes?: number): Promise<Removal> {
+export async function removeSnapshot(volume: Volume, uuid: string, pace?: Pace): Promise<Removal> {
   let handOver: HandOver | undefined;
   let receiverUuid: string | undefined;
   let handedBytes = 0;
@@ -54,7 +54,7 @@ export async function removeSnapshot(volume: Volume, uuid: string, handOverBytes
         return takeOut(hold, record, { handOver: undefined, handedBytes });
       const receiver = olderNeighbour(hold.catalog, uuid);
       if (handOver === undefined || receiverUuid !== receiver.uuid) {
-        handOver = new HandOver(record, receiver, handOverBytes);
+        handOver = new HandOver(record, receiver, pace);
       }
       receiverUuid = receiver.uuid;
       try {

@@ -7,7 +7,6 @@ import { SnapError } from '../base/errors.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { addExtent, type Extent } from './extents.ts';
 
-export const BATCH_BYTES = 8 << 20;
 /** Small records cost a call each; so many of them are a batch too. */
 const BATCH_RECORDS = 4096;
 
@@ -25,8 +24,8 @@ export interface InputRange {
   readonly offsetBytes: number;
   /** Nothing is written at or past this. */
   readonly endBytes: number;
-  /** How much a batch has: 8 MiB where absent, else a multiple of the cluster size. */
-  readonly batchBytes?: number | undefined;
+  /** How much a batch has: a multiple of the cluster size. */
+  readonly batchBytes: number;
   readonly signal: AbortSignal;
 }
 
@@ -64,7 +63,7 @@ function* takingTurns(sizeBytes: number): Generator<Buffer, never> {
 
 /** One stream, in order. @throws InputPastEnd once what fits was given */
 export async function* streamBatches(source: ByteSource, range: InputRange): AsyncGenerator<InputBatch> {
-  const { batchBytes = BATCH_BYTES } = range;
+  const { batchBytes } = range;
   const buffers = takingTurns(batchBytes);
   for (let offsetBytes = range.offsetBytes; ; ) {
     // Ends where a cluster of any size ends, so that none is taken twice.
@@ -86,7 +85,7 @@ export async function* streamBatches(source: ByteSource, range: InputRange): Asy
  *   of a record or a header says nonsense
  */
 export async function* recordBatches(source: ByteSource, range: InputRange): AsyncGenerator<InputBatch> {
-  const { batchBytes = BATCH_BYTES } = range;
+  const { batchBytes } = range;
   const buffers = takingTurns(batchBytes);
   const header = Buffer.alloc(RECORD_HEADER_BYTES);
   let buffer: Buffer = buffers.next().value;

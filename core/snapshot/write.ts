@@ -5,6 +5,8 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
+import { FlushBehind } from '../io/flush-behind.ts';
+import { PACE, type Pace } from '../store/append.ts';
 import { findByUuid, isAlive } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
 import { settle } from './closing.ts';
@@ -30,8 +32,8 @@ export interface WriteOptions {
   readonly delta: boolean;
   /** Flush the origin at the end. Stores are always flushed. */
   readonly sync: boolean;
-  /** What is written at one taking of the lock: some MiB where absent, else a multiple of the cluster size. */
-  readonly batchBytes?: number;
+  /** Another than the usual one. */
+  readonly pace?: Pace;
 }
 
 export interface WriteSummary {
@@ -69,7 +71,8 @@ class ImageWriter {
   readonly #volume: Volume;
   readonly #options: WriteOptions;
   readonly #source: ByteSource;
-  readonly #cow = new CowWriter();
+  readonly #cow: CowWriter;
+  readonly #flushBehind: FlushBehind;
   #bytesRead = 0;
   #bytesWritten = 0;
   #clustersCopied = 0;
@@ -81,6 +84,8 @@ class ImageWriter {
     this.#volume = volume;
     this.#options = options;
     this.#source = source;
+    this.#cow = new CowWriter((options.pace ?? PACE).flushAheadBytes);
+    this.#flushBehind = new FlushBehind(() => volume.origin.syncData());
   }
 
   /** @throws the reason for ending early; the counts stand */
@@ -102,16 +107,23 @@ class ImageWriter {
     const endBytes = extend ? Number.MAX_SAFE_INTEGER : sizeBytes;
     const batches = this.#options.extents ? recordBatches : streamBatches;
     try {
-      const { batchBytes } = this.#options;
+      const { batchBytes } = this.#options.pace ?? PACE;
       const range = { offsetBytes, endBytes, batchBytes, signal: context.signal };
       for await (const { extents, readBytes } of oneAhead(batches(this.#source, range))) {
         this.#bytesRead += readBytes;
         await this.#commit(extents);
+        if (this.#options.sync) this.#flushBehind.start();
         context.progress(this.#bytesRead, totalBytes);
       }
     } catch (error) {
       throw error instanceof InputPastEnd ? this.#pastEnd(error, sizeBytes) : error;
     }
+  }
+
+  /** Puts everything on disk, and says so in `state`. */
+  async settle(): Promise<void> {
+    await this.#flushBehind.finish();
+    await settle(this.#volume);
   }
 
   #pastEnd({ record }: InputPastEnd, sizeBytes: number): SnapError {
@@ -236,7 +248,7 @@ export async function writeImage(
       failure = error;
     }
     try {
-      if (options.sync && !hasCode(failure, 'interrupted')) await settle(volume);
+      if (options.sync && !hasCode(failure, 'interrupted')) await writer.settle();
     } catch (error) {
       // What was written is told all the same, and the first failure is the one that matters.
       if (!(error instanceof SnapError)) throw error;

@@ -5,6 +5,7 @@
  */
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
+import { FlushBehind } from '../io/flush-behind.ts';
 import type { CopiedBitmap } from './copied-bitmap.ts';
 import { figureOf } from './figure.ts';
 import type { FlushRecord } from './flush-record.ts';
@@ -41,27 +42,69 @@ export function joinRuns(indexes: readonly number[], most: number): Run[] {
   return runs;
 }
 
+/** How much of a batch is read, hashed or written at a time, unless a cluster is larger. */
+const RUN_BYTES = 1 << 20;
+
+/** Room for three runs, kept from batch to batch: one is being read, one hashed, one written. */
+export class RunBuffers {
+  readonly #buffers: Buffer[] = [];
+  #turn = 0;
+
+  /** What was given out three calls ago is given out again. */
+  take(lengthBytes: number): Buffer {
+    this.#turn = (this.#turn + 1) % 3;
+    let buffer = this.#buffers[this.#turn];
+    if (buffer === undefined || buffer.length < lengthBytes) {
+      buffer = Buffer.allocUnsafeSlow(Math.max(RUN_BYTES, lengthBytes));
+      this.#buffers[this.#turn] = buffer;
+    }
+    return buffer.subarray(0, lengthBytes);
+  }
+}
+
+/** Fills a buffer of `count` whole clusters, and returns the part that the store is to have. */
+export type RunReader = (run: Run, target: Buffer) => Promise<Buffer>;
+
+/** How much is done at one taking of the lock. */
+export interface Pace {
+  /** Of a write's data, or of what is handed over; a multiple of the cluster size. */
+  readonly batchBytes: number;
+  /** Whenever so much of a batch was copied, and there is more to come, it begins to be flushed. */
+  readonly flushAheadBytes: number;
+}
+
+/** Enough that a flush is worth it, and little enough that nobody waits long for the lock. */
+export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20 };
+
+export interface AppendOptions {
+  /** The batch's number. */
+  readonly batch: number;
+  readonly handedOver: boolean;
+  readonly flushAheadBytes: number;
+}
+
 export class AppendBatch {
   readonly #target: AppendTarget;
-  readonly #batch: number;
-  readonly #handedOver: boolean;
+  readonly #options: AppendOptions;
+  readonly #flushAhead: FlushBehind;
   readonly #clusters: number[] = [];
   /** Where the batch's slots begin. */
   readonly firstSlot: number;
   #slotIndex: number;
   #slotCount = 0;
   #bytes = 0;
+  #flushedAheadBytes = 0;
 
-  private constructor(target: AppendTarget, batch: number, handedOver: boolean, slotIndex: number) {
+  private constructor(target: AppendTarget, options: AppendOptions, slotIndex: number) {
     this.#target = target;
-    this.#batch = batch;
-    this.#handedOver = handedOver;
+    this.#options = options;
+    this.#flushAhead = new FlushBehind(() => target.store.flush());
     this.firstSlot = slotIndex;
     this.#slotIndex = slotIndex;
   }
 
-  static async start(target: AppendTarget, batch: number, handedOver: boolean): Promise<AppendBatch> {
-    return new AppendBatch(target, batch, handedOver, await target.store.nextSlot());
+  static async start(target: AppendTarget, options: AppendOptions): Promise<AppendBatch> {
+    return new AppendBatch(target, options, await target.store.nextSlot());
   }
 
   get clustersCopied(): number {
@@ -74,47 +117,82 @@ export class AppendBatch {
   }
 
   /**
-   * Writes the slots and entries of adjacent clusters; nothing counts before `publish`.
-   * @param content the clusters, each as long as the store's geometry says
-   * @throws RepairNeeded
+   * Writes the slots and entries of `clusters`, which ascend; nothing counts before `publish`. While one run is hashed,
+   * the next is read and the one before it is written. Nothing is under way any more when it returns or throws.
+   * @throws RepairNeeded, and what `read` throws
    */
-  async add(firstCluster: number, content: Buffer): Promise<void> {
+  async add(clusters: readonly number[], read: RunReader, buffers: RunBuffers): Promise<void> {
+    const { clusterSizeBytes } = this.#target.store.identity;
+    const runBytes = Math.min(RUN_BYTES, this.#options.flushAheadBytes);
+    const runs = joinRuns(clusters, Math.max(1, Math.floor(runBytes / clusterSizeBytes)));
+    const start = (run: Run | undefined) =>
+      run === undefined ? undefined : observed(read(run, buffers.take(run.count * clusterSizeBytes)));
+    let reading = start(runs[0]);
+    let writing: Promise<void> = Promise.resolve();
+    try {
+      for (const [index, { firstCluster }] of runs.entries()) {
+        const content = (await reading) ?? Buffer.alloc(0);
+        reading = start(runs[index + 1]);
+        const write = await this.#prepare(firstCluster, content);
+        await writing;
+        this.#mayFlushAhead(content.length);
+        writing = observed(write());
+      }
+      await writing;
+      await this.#flushAhead.finish();
+    } catch (error) {
+      await Promise.allSettled([reading, writing, this.#flushAhead.finish()]);
+      throw error;
+    }
+  }
+
+  /** Half of a batch reaches the disk while the other half is copied; the flush that counts is that of `publish`. */
+  #mayFlushAhead(nextBytes: number): void {
+    const writtenBytes = this.#bytes - nextBytes;
+    if (writtenBytes - this.#flushedAheadBytes < this.#options.flushAheadBytes) return;
+    this.#flushedAheadBytes = writtenBytes;
+    this.#flushAhead.start();
+  }
+
+  /** Hashes adjacent clusters and gives them slots; what it returns writes both. */
+  async #prepare(firstCluster: number, content: Buffer): Promise<() => Promise<void>> {
     const { store } = this.#target;
+    const { batch, handedOver } = this.#options;
     const { clusterSizeBytes } = store.identity;
     const count = Math.ceil(content.length / clusterSizeBytes);
     const table = Buffer.alloc(count * ENTRY.sizeBytes);
     await store.readTable(table, firstCluster);
     if (!isZero(table)) throw new RepairNeeded('entries stand where none should be');
-    let segmentStart = 0;
+    const writes: { readonly content: Buffer; readonly slotIndex: number }[] = [];
+    let start = 0;
+    const endSegment = (end: number) => {
+      const segment = content.subarray(start, end);
+      if (segment.length === 0) return;
+      writes.push({ content: segment, slotIndex: this.#slotIndex });
+      const slots = Math.ceil(segment.length / clusterSizeBytes);
+      this.#slotIndex += slots;
+      this.#slotCount += slots;
+      this.#bytes += segment.length;
+    };
     for (let index = 0; index < count; index += 1) {
-      const start = index * clusterSizeBytes;
+      const at = index * clusterSizeBytes;
       const clusterIndex = firstCluster + index;
-      const cluster = content.subarray(start, start + clusterLengthBytes(store.identity, clusterIndex));
+      const cluster = content.subarray(at, at + clusterLengthBytes(store.identity, clusterIndex));
       const zero = isZero(cluster);
       if (zero) {
-        await this.#writeSlots(content.subarray(segmentStart, start));
-        segmentStart = start + cluster.length;
+        endSegment(at);
+        start = at + cluster.length;
       }
-      const slotIndex = zero ? -1 : this.#slotIndex + this.#pendingSlots(start - segmentStart);
-      const entry = { slotIndex, handedOver: this.#handedOver, hash: xxh64(cluster), batch: this.#batch };
+      const slotIndex = zero ? -1 : this.#slotIndex + (at - start) / clusterSizeBytes;
+      const entry = { slotIndex, handedOver, hash: xxh64(cluster), batch };
       store.entries.encode(entry, clusterIndex, table, index * ENTRY.sizeBytes);
       this.#clusters.push(clusterIndex);
     }
-    await this.#writeSlots(content.subarray(segmentStart));
-    await store.writeTable(table, firstCluster);
-  }
-
-  #pendingSlots(bytes: number): number {
-    return bytes / this.#target.store.identity.clusterSizeBytes;
-  }
-
-  async #writeSlots(content: Buffer): Promise<void> {
-    if (content.length === 0) return;
-    const slots = Math.ceil(this.#pendingSlots(content.length));
-    await this.#target.store.writeSlots(content, this.#slotIndex);
-    this.#slotIndex += slots;
-    this.#slotCount += slots;
-    this.#bytes += content.length;
+    endSegment(content.length);
+    return async () => {
+      for (const each of writes) await store.writeSlots(each.content, each.slotIndex);
+      await store.writeTable(table, firstCluster);
+    };
   }
 
   /**
@@ -128,8 +206,8 @@ export class AppendBatch {
     const nextRecord: FlushRecord = {
       sequence: flushRecord.sequence + 1,
       known: flushRecord.made,
-      made: figureOf(sum, this.#batch),
-      ownSlotCount: flushRecord.ownSlotCount + (this.#handedOver ? 0 : this.#slotCount),
+      made: figureOf(sum, this.#options.batch),
+      ownSlotCount: flushRecord.ownSlotCount + (this.#options.handedOver ? 0 : this.#slotCount),
       zeroCount: flushRecord.zeroCount + this.#clusters.length - this.#slotCount,
     };
     await store.writeRecord(nextRecord);
@@ -142,4 +220,10 @@ export class AppendBatch {
     }
     this.#target.flushRecord = nextRecord;
   }
+}
+
+/** A promise whose failure is met later. */
+function observed<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }

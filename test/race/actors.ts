@@ -1,8 +1,10 @@
 /** What takes part in a race: each runs real commands in a loop until it is told to stop, and judges what they answer. */
+
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PACE } from '../../core/store/append.ts';
 import type { CommandName } from '../support/commands.ts';
 import type { ProcessResult, RunningProcess } from '../support/process.ts';
 import type { Batch } from './history.ts';
@@ -12,7 +14,7 @@ import { renderUnits, UNIT_BYTES } from './units.ts';
 
 export const IMAGE = 'disk.img';
 /** What one hold of a writer takes, at most, and where it ends. */
-const BATCH_UNITS = (8 << 20) / UNIT_BYTES;
+const BATCH_UNITS = PACE.batchBytes / UNIT_BYTES;
 const MOST_SHORT_UNITS = 48;
 const PIECE_BYTES = 1 << 20;
 const MOST_ALIVE = 9;

@@ -1,9 +1,11 @@
 /** Commands that stand still where a test wants them to, and what a test does to an image meanwhile. */
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PACE } from '../../core/store/append.ts';
 import { type CommandName, KIB, MIB, noise, type Workplace } from '../support/commands.ts';
 import { type Probe, startProbed, untilStopped } from '../support/probe.ts';
 import type { ProcessOptions, ProcessResult, RunningProcess } from '../support/process.ts';
@@ -12,8 +14,7 @@ import { IMAGE } from './rest.ts';
 export const CLUSTER_BYTES = 16 * KIB;
 /** Reads take three runs. */
 export const SIZE_BYTES = 2 * MIB + 300 * KIB + 100;
-/** What one batch of a writer takes. */
-export const BATCH_BYTES = 8 * MIB;
+export const BATCH_BYTES = PACE.batchBytes;
 
 export interface Paused {
   /** Lets it go on, and gives its answer. */

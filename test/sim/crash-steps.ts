@@ -1,8 +1,10 @@
 /** What the crash simulator does to an image: one command a step, chosen by chance or given, and carried out on core. */
+
 import type { ByteSource } from '../../core/io/byte-stream.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
+import { PACE, type Pace } from '../../core/store/append.ts';
 import { testContext } from '../support/context.ts';
 import { IMAGE, readAll } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
@@ -85,6 +87,12 @@ export interface Manner {
   readonly between: (doneBytes: number) => Promise<void>;
 }
 
+/** Where nothing is small, a batch has many clusters, which are copied run by run and flushed ahead. */
+function paceOf(inSmallSteps: boolean, flushesAhead: boolean): Pace {
+  if (inSmallSteps) return { ...PACE, batchBytes: CLUSTER_BYTES };
+  return flushesAhead ? { ...PACE, flushAheadBytes: CLUSTER_BYTES } : PACE;
+}
+
 /** @throws what the command fails with */
 export async function executeStep(
   session: MemoryHost,
@@ -103,16 +111,15 @@ export async function executeStep(
     await file.close();
   } else if (step.kind === 'write') {
     const options = { offsetBytes: step.offsetBytes, extend: true, delta: false, sync: step.sync };
-    const pieces = inSmallSteps ? { ...options, batchBytes: CLUSTER_BYTES } : options;
+    const pace = paceOf(inSmallSteps, step.data.length % 2 === 0);
     const { source, progress } = pausingSource(step.data, between);
-    const { failure } = await writeImage({ ...context, progress }, IMAGE, pieces, source);
+    const { failure } = await writeImage({ ...context, progress }, IMAGE, { ...options, pace }, source);
     if (failure !== undefined) throw failure;
   } else if (step.kind === 'read') {
     await readAll(session, step.name);
   } else {
     const names = step.kind === 'remove' ? [step.name] : undefined;
-    const handOver = inSmallSteps ? { handOverBytes: CLUSTER_BYTES } : {};
-    await collectSnapshots(context, IMAGE, { names, dryRun: false, ...handOver });
+    await collectSnapshots(context, IMAGE, { names, dryRun: false, pace: paceOf(inSmallSteps, true) });
   }
 }
 

@@ -1,9 +1,11 @@
 /** Records that say where each piece goes: however they overlap and are batched, as if each were written by itself. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { addExtent, type Extent, endOf, leadingExtents } from '../../core/snapshot/extents.ts';
-import { BATCH_BYTES, type InputBatch, recordBatches } from '../../core/snapshot/write-input.ts';
+import { type InputBatch, recordBatches } from '../../core/snapshot/write-input.ts';
+import { PACE } from '../../core/store/append.ts';
 import { noise } from '../support/image.ts';
 
 const signal = new AbortController().signal;
@@ -58,7 +60,7 @@ test('of pieces that overlap the later one counts, and they end up ascending', (
 });
 
 test('records longer than a batch, many in one, and pieces of input that end anywhere', async () => {
-  const long = noise(1, BATCH_BYTES + 5000);
+  const long = noise(1, PACE.batchBytes + 5000);
   const records: Extent[] = [
     { offsetBytes: 100, data: long },
     { offsetBytes: 7, data: Buffer.alloc(0) },
@@ -68,10 +70,10 @@ test('records longer than a batch, many in one, and pieces of input that end any
     })),
     { offsetBytes: 50, data: noise(2, 600) },
   ];
-  const expected = Buffer.alloc(BATCH_BYTES + 60_000);
+  const expected = Buffer.alloc(PACE.batchBytes + 60_000);
   for (const { offsetBytes, data } of records) data.copy(expected, offsetBytes);
   const written = Buffer.alloc(expected.length);
-  const range = { offsetBytes: 0, endBytes: expected.length, signal };
+  const range = { offsetBytes: 0, endBytes: expected.length, batchBytes: PACE.batchBytes, signal };
   let readBytes = 0;
   for await (const batch of recordBatches(sourceOf(encode(records), 4001), range)) {
     assert.ok(isAscending(batch.extents));
@@ -97,7 +99,7 @@ test('input that ends inside of a record, or whose header says nonsense, is refu
     const batches: InputBatch[] = [];
     await assert.rejects(
       async () => {
-        const range = { offsetBytes: 0, endBytes: 1000, signal };
+        const range = { offsetBytes: 0, endBytes: 1000, batchBytes: PACE.batchBytes, signal };
         for await (const batch of recordBatches(sourceOf(input), range)) batches.push(batch);
       },
       { code: 'refused', message },

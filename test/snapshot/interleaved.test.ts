@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
+import { PACE } from '../../core/store/append.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { create, IMAGE, makeImage, noise, rawImage, read, sourceOf, write } from '../support/image.ts';
 
 const CLUSTER_BYTES = 65_536;
-/** What one batch of a write takes. */
-const BATCH_BYTES = 8 << 20;
+const BATCH_BYTES = PACE.batchBytes;
 const SIZE_BYTES = 2 * BATCH_BYTES;
 /** The second batch ends here, in the middle of a byte of the copied bitmap. */
 const END_BYTES = SIZE_BYTES - 4 * CLUSTER_BYTES;

@@ -1,8 +1,10 @@
 /** What is asked of the disk, and how often: seen by a hook on every operation. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
+import { PACE } from '../../core/store/append.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import type { Operation, OperationKind } from '../sim/session.ts';
 import { testContext } from '../support/context.ts';
@@ -124,9 +126,13 @@ test('a batch flushes the store once, before it writes to the image and after ev
 test('two batches flush twice', async () => {
   const host = new MemoryHost();
   const context = testContext(host);
-  await makeImage(host, 16 * MIB);
+  const sizeBytes = 2 * PACE.batchBytes;
+  await makeImage(host, sizeBytes);
   await create(context, 'a');
-  const operations = await operationsOf(host, () => write(context, 0, noise(1, 16 * MIB), batchesOnly));
+  const pace = { ...PACE, flushAheadBytes: PACE.batchBytes };
+  const operations = await operationsOf(host, () =>
+    write(context, 0, noise(1, sizeBytes), { pace, ...batchesOnly }),
+  );
   assert.equal(ofStores(operations, 'syncData', 'syncAll').length, 2);
   assert.equal(ofImage(operations, 'write').length, 2);
 });

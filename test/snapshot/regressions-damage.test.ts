@@ -1,4 +1,5 @@
 /** What went wrong once with files that are damaged, foreign, newer or elsewhere: told, survived, and left alone. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
@@ -6,6 +7,7 @@ import { createSnapshot } from '../../core/snapshot/create.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
+import { PACE } from '../../core/store/append.ts';
 import { ENTRY, regions, STORE_HEADER } from '../../core/store/layout.ts';
 import { decodeStoreHeader, encodeStoreHeader } from '../../core/store/store-header.ts';
 import { openFileSink } from '../../core/stream/file-sink.ts';
@@ -161,7 +163,7 @@ test('a first creation that fails removes no file that it did not make', async (
 });
 
 test('the link to the sidecar led elsewhere under a running writer: it stops before its next batch', async () => {
-  const batchBytes = 8 << 20;
+  const { batchBytes } = PACE;
   const host = await imageWithSnapshot(3 * batchBytes);
   await host.files.rename(SIDECAR, '/one');
   host.files.makeSymlink('/one', SIDECAR);

@@ -1,9 +1,11 @@
 /** What went wrong once when there was no room: who ends, what a refused write leaves, what the summary says. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SnapError } from '../../core/base/errors.ts';
 import { ACTIVE_LOCK_OFFSET_BYTES } from '../../core/io/lock-offsets.ts';
 import { listImage } from '../../core/snapshot/list.ts';
+import { PACE } from '../../core/store/append.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { systemError } from '../sim/system-error.ts';
 import { testContext } from '../support/context.ts';
@@ -68,12 +70,13 @@ test('a write refused on a full disk gives back what it took, however often it i
 });
 
 test('the summary names no snapshot that received copies and then ended', async () => {
-  const { host } = await imageOf(24 << 20);
-  await create(testContext(host), 'a', { clusterSizeBytes: 65_536, maxSizeBytes: 9 << 20 });
+  const { batchBytes } = PACE;
+  const { host } = await imageOf(3 * batchBytes);
+  await create(testContext(host), 'a', { clusterSizeBytes: 65_536, maxSizeBytes: batchBytes + (1 << 20) });
   const context = testContext(host);
-  const { failure, summary } = await write(context, 0, noise(2, 24 << 20));
+  const { failure, summary } = await write(context, 0, noise(2, 3 * batchBytes));
   assert.equal(failure, undefined);
-  assert.equal(summary.clustersCopied, (8 << 20) / 65_536);
+  assert.equal(summary.clustersCopied, batchBytes / 65_536);
   assert.equal(summary.snapshot, undefined);
   assert.equal(context.warnings.filter(({ loss }) => loss).length, 1);
   await assert.rejects(read(testContext(host), 'a'), { code: 'invalid' });

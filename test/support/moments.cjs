@@ -28,24 +28,20 @@ function look(directory, prefix) {
   }
 }
 
-function watch(object, name) {
-  const original = object[name];
-  object[name] = async function watched(...args) {
+let isLooking = false;
+
+for (const name of ['openSync', 'mkdirSync', 'renameSync', 'fchmodSync', 'fchownSync']) {
+  const original = fs[name];
+  fs[name] = function watched(...args) {
     try {
-      return await original.apply(this, args);
+      return original.apply(this, args);
     } finally {
-      look(below, '');
+      // Looking opens files as well.
+      if (!isLooking) {
+        isLooking = true;
+        look(below, '');
+        isLooking = false;
+      }
     }
   };
 }
-
-for (const name of ['open', 'mkdir', 'rename', 'chmod', 'chown', 'lchown']) watch(fs.promises, name);
-// The class of open files has no name of its own.
-const { open } = fs.promises;
-let isWatched = false;
-fs.promises.open = async (...args) => {
-  const handle = await open(...args);
-  if (!isWatched) for (const name of ['chmod', 'chown']) watch(Object.getPrototypeOf(handle), name);
-  isWatched = true;
-  return handle;
-};

@@ -63,6 +63,11 @@ function errorFor(verb) {
   });
 }
 
+/** Node loads modules by the same functions. */
+function isOurs([target]) {
+  return typeof target === 'string' && !target.endsWith('.cjs') && !target.includes('node_modules');
+}
+
 /** The arguments with a shorter length, for `read` and `write` of (buffer, offset, length, position). */
 function shortened(args, at) {
   const cut = [...args];
@@ -100,55 +105,58 @@ function through(verb, target, args, call, lengthAt) {
   });
 }
 
-for (const verb of [
-  'stat',
-  'lstat',
-  'realpath',
-  'readdir',
-  'mkdir',
-  'rmdir',
-  'unlink',
-  'rename',
-  'chmod',
-  'chown',
-  'statfs',
-  'readFile',
-]) {
-  const original = fs.promises[verb];
-  fs.promises[verb] = async (...args) => through(verb, args[0], args, (given) => original(...given));
+/** Calls on a path that answer at once, by the name that points have. */
+for (const verb of ['stat', 'lstat', 'readdir', 'mkdir', 'rmdir', 'unlink', 'rename', 'statfs', 'readFile']) {
+  const original = fs[`${verb}Sync`];
+  fs[`${verb}Sync`] = (...args) =>
+    isOurs(args) ? through(verb, args[0], args, (given) => original(...given)) : original(...args);
 }
 
-let patched = false;
-const { open } = fs.promises;
-fs.promises.open = async (...args) => {
-  const handle = await through('open', args[0], args, (given) => open(...given));
-  paths.set(handle.fd, args[0]);
-  if (!patched) patchHandles(Object.getPrototypeOf(handle));
-  return handle;
+const { native } = fs.realpathSync;
+fs.realpathSync.native = (...args) => through('realpath', args[0], args, (given) => native(...given));
+
+fs.openSync = (...args) => {
+  const descriptor = through('open', args[0], args, (given) => openSync(...given));
+  paths.set(descriptor, args[0]);
+  return descriptor;
 };
 
-function patchHandles(prototype) {
-  patched = true;
-  for (const verb of ['read', 'write', 'stat', 'truncate', 'datasync', 'sync', 'close']) {
-    const original = prototype[verb];
-    const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
-    prototype[verb] = async function (...args) {
-      return through(verb, paths.get(this.fd), args, (given) => original.apply(this, given), lengthAt);
-    };
-  }
+/** Calls on an open file that answer at once. */
+for (const [name, verb] of [
+  ['readSync', 'read'],
+  ['writeSync', 'write'],
+  ['fstatSync', 'stat'],
+  ['closeSync', 'close'],
+]) {
+  const original = fs[name];
+  const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
+  fs[name] = (fd, ...rest) => through(verb, paths.get(fd), rest, (given) => original(fd, ...given), lengthAt);
 }
 
-for (const verb of ['read', 'write']) {
-  const original = fs[verb];
-  fs[verb] = (fd, ...rest) => {
+/** Calls on an open file that a thread is asked for. */
+for (const [name, verb] of [
+  ['read', 'read'],
+  ['write', 'write'],
+  ['ftruncate', 'truncate'],
+  ['fdatasync', 'datasync'],
+  ['fsync', 'sync'],
+]) {
+  const original = fs[name];
+  const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
+  fs[name] = (fd, ...rest) => {
     const done = rest.pop();
-    try {
-      // Its answer comes by callback: `after` is as soon as the call was handed to the system.
-      through(verb, paths.get(fd), rest, (given) => original(fd, ...given, done), 0);
-    } catch (error) {
-      if (probe.action !== 'fail' || error.code !== probe.errno) throw error;
-      process.nextTick(done, error);
-    }
+    const call = (given) =>
+      new Promise((resolve, reject) => {
+        original(fd, ...given, (error, result) => (error ? reject(error) : resolve(result)));
+      });
+    // What throws at once is a mistake in the arguments, or the failure that is put in.
+    const answer = new Promise((resolve) => {
+      resolve(through(verb, paths.get(fd), rest, call, lengthAt));
+    });
+    answer.then(
+      (result) => done(null, result),
+      (error) => done(error),
+    );
   };
 }
 
