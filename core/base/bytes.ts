@@ -2,6 +2,13 @@
 
 const ZEROS = Buffer.alloc(1 << 20);
 
+/** `lengthBytes` zeros, in pieces that are not to be written to. */
+export function* zeros(lengthBytes: number): Generator<Buffer> {
+  for (let leftBytes = lengthBytes; leftBytes > 0; leftBytes -= ZEROS.length) {
+    yield ZEROS.subarray(0, Math.min(leftBytes, ZEROS.length));
+  }
+}
+
 /** Whether every byte is zero. Compared piece by piece with zeros, which runs at the speed of memory. */
 export function isZero(bytes: Buffer): boolean {
   for (let start = 0; start < bytes.length; start += ZEROS.length) {

@@ -8,4 +8,6 @@ export interface ByteSource {
 export interface ByteSink {
   /** Takes all of `chunk`. Throws `pipe-closed` when the reader of a pipe went away. */
   write(chunk: Buffer): Promise<void>;
+  /** For zeros in one piece, where that is shorter than writing them: in a file they may stay a hole. */
+  writeZeros?(lengthBytes: number): Promise<void>;
 }

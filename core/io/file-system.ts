@@ -33,6 +33,11 @@ export interface RandomAccessFile {
   read(target: Buffer, offsetBytes: number): Promise<number>;
   /** Writes all of `source`, however many calls that takes. */
   write(source: Buffer, offsetBytes: number): Promise<void>;
+  /**
+   * The first place at or after `offsetBytes` that may hold other than zeros: the file's end where there is none, and
+   * `offsetBytes` itself at or past that, or where holes cannot be seen.
+   */
+  dataFrom(offsetBytes: number): number;
   stat(): Promise<FileStat>;
   truncate(sizeBytes: number): Promise<void>;
   /** Of this very file, whatever has its name by now. */

@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import { SnapError } from '../base/errors.ts';
 import type { FileKind, FileStat, Owner, RandomAccessFile } from './file-system.ts';
+import { dataFinder } from './holes.ts';
 import { checkRange, checkSize } from './numbers.ts';
 import { dropRangeLock, type LockKind, tryRangeLock } from './range-lock.ts';
 import { attempt, systemFailure } from './system-error.ts';
@@ -26,6 +27,8 @@ export class NodeFile implements RandomAccessFile {
    * and a write would go there.
    */
   readonly #pending = new Set<Promise<unknown>>();
+
+  #findData: ((offsetBytes: number) => number) | undefined;
 
   constructor(path: string, descriptor: number) {
     this.path = path;
@@ -92,6 +95,16 @@ export class NodeFile implements RandomAccessFile {
         throw systemFailure({ verb: 'write', path: this.path, offsetBytes: positionBytes }, error);
       }
     }
+  }
+
+  dataFrom(offsetBytes: number): number {
+    checkRange('look at', this.path, offsetBytes, 0);
+    try {
+      this.#findData ??= dataFinder(this.#descriptor) ?? ((placeBytes) => placeBytes);
+    } catch (error) {
+      throw systemFailure({ verb: 'look at', path: this.path }, error);
+    }
+    return this.#findData(offsetBytes);
   }
 
   stat(): Promise<FileStat> {

@@ -102,18 +102,17 @@ async function compareOne(volume: Volume, name: string): Promise<OriginDifferenc
     if (volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
     const run = await readRun(volume, open, { startBytes: atBytes, endBytes: sizeBytes, buffer }, options);
     reader.check(run);
-    const now = present.subarray(0, run.data.length);
+    // A hole is the origin's own, and so the same.
+    const data = run.data ?? Buffer.alloc(0);
+    const now = present.subarray(0, data.length);
     const got = await volume.origin.read(now, atBytes);
     now.fill(0, got);
-    for (let start = 0; start < run.data.length; start += size) {
-      const changed = countDifferent(
-        run.data.subarray(start, start + size),
-        now.subarray(start, start + size),
-      );
+    for (let start = 0; start < data.length; start += size) {
+      const changed = countDifferent(data.subarray(start, start + size), now.subarray(start, start + size));
       if (changed > 0) clustersChanged += 1;
       bytesChanged += changed;
     }
-    atBytes += run.data.length;
+    atBytes += run.lengthBytes;
     volume.context.progress(atBytes, sizeBytes);
   }
   const grownBytes = Math.max(0, (await volume.origin.stat()).sizeBytes - sizeBytes);

@@ -4,6 +4,7 @@
  */
 import drain from 'stream-chain/utils/drain.js';
 import pipe from 'stream-chain/utils/pipe.js';
+import { zeros } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import type { ByteSink } from '../io/byte-stream.ts';
@@ -15,7 +16,7 @@ import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
 import type { Reference } from './reference.ts';
-import { type ReadRun, RUN_BYTES, SnapshotReader } from './snapshot-reader.ts';
+import { holeLengthBytes, type ReadRun, RUN_BYTES, SnapshotReader } from './snapshot-reader.ts';
 import { Volume } from './volume.ts';
 
 export interface ReadOptions {
@@ -162,9 +163,11 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
   const range = rangeOf(volume.image, sizeBytes, options);
   const read: RunReader = (startBytes, buffer) =>
     volume.shared(async () => {
+      const lengthBytes = holeLengthBytes(volume.origin, startBytes, range.endBytes);
+      if (lengthBytes > 0) return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
       const data = buffer.subarray(0, Math.min(buffer.length, range.endBytes - startBytes));
       await readOrigin(volume.origin, data, startBytes);
-      return { offsetBytes: startBytes, data, checks: [] };
+      return { offsetBytes: startBytes, lengthBytes: data.length, data, checks: [] };
     });
   return { ...range, bufferBytes: RUN_BYTES, alignmentBytes: 0, read, check: () => undefined };
 }
@@ -198,7 +201,7 @@ async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<R
     while (reading !== undefined) {
       const run: ReadRun = await reading;
       if (signal.aborted) throw new SnapError('interrupted', 'interrupted');
-      const nextBytes = run.offsetBytes + run.data.length;
+      const nextBytes = run.offsetBytes + run.lengthBytes;
       reading = nextBytes < plan.endBytes ? start(nextBytes) : undefined;
       yield run;
     }
@@ -216,12 +219,15 @@ async function stream(
   let doneBytes = 0;
   const check = (run: ReadRun) => {
     plan.check(run);
-    digest?.update(run.data);
+    if (run.data !== undefined) digest?.update(run.data);
+    else if (digest !== undefined) for (const piece of zeros(run.lengthBytes)) digest.update(piece);
     return run;
   };
   const write = async (run: ReadRun) => {
-    await sink.write(run.data);
-    doneBytes += run.data.length;
+    if (run.data !== undefined) await sink.write(run.data);
+    else if (sink.writeZeros !== undefined) await sink.writeZeros(run.lengthBytes);
+    else for (const piece of zeros(run.lengthBytes)) await sink.write(piece);
+    doneBytes += run.lengthBytes;
     context.progress(doneBytes, plan.endBytes - plan.startBytes);
   };
   await drain(pipe(() => readAhead(plan, context.signal), check, write)(0));
@@ -236,7 +242,7 @@ export async function digestSnapshot(
 ): Promise<OpenSnapshot> {
   const options = { offsetBytes: 0, allowModifiedOrigin: true, digest: true };
   const open = await openSnapshot(volume, name, options);
-  const sink: ByteSink = { write: async () => undefined };
+  const sink: ByteSink = { write: async () => undefined, writeZeros: async () => undefined };
   await stream(volume.context, planSnapshot(volume, open, options), sink, digest);
   return open;
 }

@@ -25,3 +25,18 @@ export function* segments(sources: Int16Array, firstCluster: number): Generator<
     start = end;
   }
 }
+
+/** The parts that the origin has, joined where at most `gapCount` clusters lie between them. */
+export function* joinNear(parts: readonly Segment[], gapCount: number): Generator<Segment> {
+  let last: Segment | undefined;
+  for (const part of parts) {
+    if (part.source !== FROM_ORIGIN) continue;
+    if (last !== undefined && part.firstCluster - (last.firstCluster + last.count) <= gapCount) {
+      last = { ...last, count: part.firstCluster + part.count - last.firstCluster };
+    } else {
+      if (last !== undefined) yield last;
+      last = part;
+    }
+  }
+  if (last !== undefined) yield last;
+}

@@ -3,20 +3,35 @@
  * hashes of what was copied are checked after the lock is dropped, and before a byte is passed on.
  */
 import { SnapError } from '../base/errors.ts';
+import type { RandomAccessFile } from '../io/file-system.ts';
 import type { SnapshotRecord } from '../store/catalog.ts';
 import { type Check, ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
 import { Chain } from './chain.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
-import { FROM_ORIGIN, type Segment, segments, UNKNOWN_SOURCE } from './run-planner.ts';
+import { FROM_ORIGIN, joinNear, type Segment, segments, UNKNOWN_SOURCE } from './run-planner.ts';
 
+/** Parts of the origin that are so near to each other are read in one call, with what lies between: that is faster. */
+const NEAR_BYTES = 256 << 10;
 /** What one hold reads, unless a cluster is larger. */
 export const RUN_BYTES = 1 << 20;
 
+/** What one hold gives of a hole; hashing it takes some milliseconds, and then signals are heard. */
+const HOLE_BYTES = 64 << 20;
+
 export interface ReadRun {
   readonly offsetBytes: number;
-  readonly data: Buffer;
+  readonly lengthBytes: number;
+  /** Absent where all of it is a hole of the origin: zeros that need not be read. */
+  readonly data: Buffer | undefined;
   readonly checks: readonly Check[];
+}
+
+/** How long a hole is that begins at `startBytes`; 0 where there is none, or none that is worth a run of its own. */
+export function holeLengthBytes(origin: RandomAccessFile, startBytes: number, endBytes: number): number {
+  const mostBytes = Math.min(endBytes - startBytes, HOLE_BYTES);
+  const lengthBytes = Math.min(mostBytes, origin.dataFrom(startBytes) - startBytes);
+  return lengthBytes < Math.min(RUN_BYTES, mostBytes) ? 0 : lengthBytes;
 }
 
 /** Names the snapshot that the damage was met in. */
@@ -60,26 +75,41 @@ export class SnapshotReader {
     const size = this.clusterSizeBytes;
     const firstCluster = Math.floor(startBytes / size);
     const lastCluster = Math.ceil(endBytes / size) - 1;
+    const hole = await this.#hole(hold, startBytes, endBytes);
+    if (hole !== undefined) return hole;
     const wanted = Math.min(lastCluster - firstCluster + 1, Math.floor(buffer.length / size));
     const sources = await this.#chain.resolve(hold, firstCluster, wanted);
     const baseBytes = firstCluster * size;
     const untilBytes = Math.min(endBytes, baseBytes + sources.length * size);
-    const checks: Check[] = [];
-    for (const segment of segments(sources, firstCluster)) {
-      const at = buffer.subarray((segment.firstCluster - firstCluster) * size);
-      if (segment.source === FROM_ORIGIN) {
-        const from = Math.max(startBytes, segment.firstCluster * size);
-        const to = Math.min(untilBytes, (segment.firstCluster + segment.count) * size);
-        await readOrigin(hold.origin, buffer.subarray(from - baseBytes, to - baseBytes), from);
-      } else {
-        checks.push(...(await this.#readStore(hold, segment, at)));
-      }
+    const parts = [...segments(sources, firstCluster)];
+    for (const { firstCluster: first, count } of joinNear(parts, Math.floor(NEAR_BYTES / size))) {
+      const from = Math.max(startBytes, first * size);
+      const to = Math.min(untilBytes, (first + count) * size);
+      await readOrigin(hold.origin, buffer.subarray(from - baseBytes, to - baseBytes), from);
     }
-    return {
-      offsetBytes: startBytes,
-      data: buffer.subarray(startBytes - baseBytes, untilBytes - baseBytes),
-      checks,
-    };
+    const checks: Check[] = [];
+    for (const part of parts) {
+      if (part.source === FROM_ORIGIN) continue;
+      const at = buffer.subarray((part.firstCluster - firstCluster) * size);
+      checks.push(...(await this.#readStore(hold, part, at)));
+    }
+    const data = buffer.subarray(startBytes - baseBytes, untilBytes - baseBytes);
+    return { offsetBytes: startBytes, lengthBytes: data.length, data, checks };
+  }
+
+  /** A hole that begins at `startBytes`, as far as nothing of it was copied; undefined where it is not worth a run. */
+  async #hole(hold: Hold, startBytes: number, endBytes: number): Promise<ReadRun | undefined> {
+    const size = this.clusterSizeBytes;
+    const holeEndBytes = startBytes + holeLengthBytes(hold.origin, startBytes, endBytes);
+    if (holeEndBytes === startBytes) return undefined;
+    const firstCluster = Math.floor(startBytes / size);
+    const wanted = Math.ceil(holeEndBytes / size) - firstCluster;
+    const sources = await this.#chain.resolve(hold, firstCluster, wanted);
+    const copiedAt = sources.findIndex((source) => source !== FROM_ORIGIN);
+    const clusters = copiedAt < 0 ? sources.length : copiedAt;
+    const lengthBytes = Math.min(holeEndBytes, (firstCluster + clusters) * size) - startBytes;
+    if (lengthBytes <= 0) return undefined;
+    return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
   }
 
   async #readStore(hold: Hold, segment: Segment, target: Buffer): Promise<Check[]> {

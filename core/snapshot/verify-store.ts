@@ -3,15 +3,16 @@
  * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
  * since a published slot never changes.
  */
-import { findBit, getBit } from '../base/bitmap.ts';
+import { aheadOf } from '../base/ahead.ts';
+import { findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
-import { joinRuns } from '../store/append.ts';
+import { joinRuns, type Run, RunBuffers } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
 import { assess, bitmapCounts } from '../store/proof.ts';
-import { ClusterDamage, readClusters } from '../store/read-clusters.ts';
+import { type Check, ClusterDamage, readClusters } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
@@ -46,7 +47,7 @@ class StoreVerifier {
   readonly #volume: Volume;
   readonly #uuid: string;
   readonly #slotOwners = new Map<number, number>();
-  #buffer = Buffer.alloc(0);
+  readonly #buffers = new RunBuffers();
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
     this.#volume = volume;
@@ -131,22 +132,19 @@ class StoreVerifier {
     const bits = Buffer.alloc(Math.ceil(count / 8));
     const table = Buffer.allocUnsafe(count * ENTRY.sizeBytes);
     await hold.readBits(record, bits, first >>> 3);
-    await store.readTable(table, first);
     const clusters: number[] = [];
-    const nothing = findBit(bits, true, 0, count) === count && isZero(table);
-    for (let at = 0; at < count && !nothing; at += 1) {
+    // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
+    // crash left of a batch, and the next repair of this store clears it.
+    const next = (from: number) => findBit(bits, true, from, count);
+    if (next(0) === count) return { store, clusters };
+    await store.readTable(table, first);
+    for (let at = next(0); at < count; at = next(at + 1)) {
       const clusterIndex = first + at;
       const bytes = table.subarray(at * ENTRY.sizeBytes, (at + 1) * ENTRY.sizeBytes);
-      const copied = getBit(bits, at);
-      if (isZero(bytes)) {
-        if (copied) this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
-        continue;
-      }
-      // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
-      // crash left of a batch, and the next repair of this store clears it.
-      if (!copied) continue;
       const entry = store.entries.decode(bytes, 0, clusterIndex);
-      if (entry === undefined) {
+      if (isZero(bytes)) {
+        this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
+      } else if (entry === undefined) {
         this.#finding('entry', clusterIndex, 'its entry does not prove itself');
       } else {
         clusters.push(clusterIndex);
@@ -169,29 +167,44 @@ class StoreVerifier {
   }): Promise<void> {
     const { store, clusters } = copied;
     const size = store.identity.clusterSizeBytes;
-    if (clusters.length > 0 && this.#buffer.length === 0) {
-      this.#buffer = Buffer.allocUnsafeSlow(Math.max(BUFFER_BYTES, size));
-    }
-    for (const run of joinRuns(clusters, Math.max(1, Math.floor(BUFFER_BYTES / size)))) {
-      await this.#checkRun(store, run.firstCluster, run.count);
+    const runs = joinRuns(clusters, Math.max(1, Math.floor(BUFFER_BYTES / size)));
+    const read = async (run: Run) => ({
+      run,
+      checks: await this.#readRun(store, run, this.#buffers.take(run.count * size)),
+    });
+    for await (const { run, checks } of aheadOf(runs, read)) {
+      if (checks instanceof Error) await this.#checkEach(store, run, checks);
+      else this.#compare(checks);
       this.clustersChecked += run.count;
       this.#volume.context.progress(this.clustersChecked * size, undefined);
     }
   }
 
-  async #checkRun(store: StoreFile, firstCluster: number, count: number): Promise<void> {
+  /** What is to be compared, or why it cannot be read. */
+  async #readRun(store: StoreFile, run: Run, target: Buffer): Promise<Check[] | Error> {
     try {
-      for (const check of await readClusters(store, { firstCluster, count }, this.#buffer)) {
-        if (xxh64(check.content) !== check.hash) {
-          this.#finding('slot', check.clusterIndex, 'its content does not match its hash');
-        }
-      }
+      return await readClusters(store, run, target);
     } catch (error) {
-      if (!(error instanceof ClusterDamage) && !hasCode(error, 'io', 'damage')) throw error;
-      // One of them cannot be read: the others are still to be told apart.
-      if (count === 1) this.#finding('slot', firstCluster, error.message);
-      else
-        for (let index = 0; index < count; index += 1) await this.#checkRun(store, firstCluster + index, 1);
+      if (error instanceof ClusterDamage || hasCode(error, 'io', 'damage')) return error;
+      throw error;
+    }
+  }
+
+  /** One of them cannot be read: the others are still to be told apart. */
+  async #checkEach(store: StoreFile, run: Run, failure: Error): Promise<void> {
+    if (run.count === 1) return this.#finding('slot', run.firstCluster, failure.message);
+    const target = Buffer.allocUnsafe(store.identity.clusterSizeBytes);
+    for (let index = 0; index < run.count; index += 1) {
+      const one = { firstCluster: run.firstCluster + index, count: 1 };
+      const checks = await this.#readRun(store, one, target);
+      if (checks instanceof Error) this.#finding('slot', one.firstCluster, checks.message);
+      else this.#compare(checks);
+    }
+  }
+
+  #compare(checks: readonly Check[]): void {
+    for (const { content, hash, clusterIndex } of checks) {
+      if (xxh64(content) !== hash) this.#finding('slot', clusterIndex, 'its content does not match its hash');
     }
   }
 

@@ -3,6 +3,7 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
+import { aheadOf, observed } from '../base/ahead.ts';
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
@@ -125,14 +126,13 @@ export class AppendBatch {
     const { clusterSizeBytes } = this.#target.store.identity;
     const runBytes = Math.min(RUN_BYTES, this.#options.flushAheadBytes);
     const runs = joinRuns(clusters, Math.max(1, Math.floor(runBytes / clusterSizeBytes)));
-    const start = (run: Run | undefined) =>
-      run === undefined ? undefined : observed(read(run, buffers.take(run.count * clusterSizeBytes)));
-    let reading = start(runs[0]);
+    const load = async (run: Run) => ({
+      ...run,
+      content: await read(run, buffers.take(run.count * clusterSizeBytes)),
+    });
     let writing: Promise<void> = Promise.resolve();
     try {
-      for (const [index, { firstCluster }] of runs.entries()) {
-        const content = (await reading) ?? Buffer.alloc(0);
-        reading = start(runs[index + 1]);
+      for await (const { firstCluster, content } of aheadOf(runs, load)) {
         const write = await this.#prepare(firstCluster, content);
         await writing;
         this.#mayFlushAhead(content.length);
@@ -141,7 +141,7 @@ export class AppendBatch {
       await writing;
       await this.#flushAhead.finish();
     } catch (error) {
-      await Promise.allSettled([reading, writing, this.#flushAhead.finish()]);
+      await Promise.allSettled([writing, this.#flushAhead.finish()]);
       throw error;
     }
   }
@@ -220,10 +220,4 @@ export class AppendBatch {
     }
     this.#target.flushRecord = nextRecord;
   }
-}
-
-/** A promise whose failure is met later. */
-function observed<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
-  return promise;
 }

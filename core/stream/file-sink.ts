@@ -127,6 +127,9 @@ async function openReplacement(
       }
       sizeBytes += chunk.length;
     },
+    async writeZeros(lengthBytes) {
+      sizeBytes += lengthBytes;
+    },
     async finish() {
       // A hole at the end is made by the size alone.
       await file.truncate(sizeBytes);

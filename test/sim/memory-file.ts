@@ -48,6 +48,10 @@ export class MemoryFile implements RandomAccessFile, Closable {
     );
   }
 
+  dataFrom(offsetBytes: number): number {
+    return this.#inode.content.dataFrom(offsetBytes);
+  }
+
   stat(): Promise<FileStat> {
     return this.#session.perform({ kind: 'fileStat', path: this.path }, () => {
       this.#assertOpen();

@@ -67,6 +67,16 @@ export class SparseContent {
     return lengthBytes;
   }
 
+  /** As lseek with SEEK_DATA: by pages, whatever is in them. */
+  dataFrom(offsetBytes: number): number {
+    let found = Math.max(offsetBytes, this.#sizeBytes);
+    for (const pageIndex of this.#pages.keys()) {
+      if ((pageIndex + 1) * PAGE_BYTES <= offsetBytes) continue;
+      found = Math.min(found, Math.max(offsetBytes, pageIndex * PAGE_BYTES));
+    }
+    return found;
+  }
+
   /** Returns the bytes written: fewer than all where the disk became full on the way. */
   write(source: Buffer, offsetBytes: number): number {
     let doneBytes = 0;

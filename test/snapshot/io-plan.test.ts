@@ -38,7 +38,7 @@ test('a large contiguous image is read in large calls, and each byte once', asyn
   const host = new MemoryHost();
   const context = testContext(host);
   const sizeBytes = 64 * MIB;
-  await makeImage(host, sizeBytes);
+  await makeImage(host, noise(1, sizeBytes));
   await create(context, 'a');
   await create(context, 'b');
   for (const name of ['a', undefined]) {
