@@ -10,11 +10,12 @@ import type { XXHashAPI } from 'xxhash-wasm';
 const PIECE_BYTES = 1 << 20;
 
 let api: XXHashAPI | undefined;
+let loading: Promise<XXHashAPI> | undefined;
 
+/** May be called early and left alone: compiling takes 3 ms of another thread. */
 export async function loadXxh64(): Promise<void> {
-  if (api !== undefined) return;
-  const module = await import('xxhash-wasm');
-  api = await module.default();
+  loading ??= import('xxhash-wasm').then((module) => module.default());
+  api = await loading;
 }
 
 function loaded(): XXHashAPI {

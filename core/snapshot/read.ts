@@ -2,13 +2,13 @@
  * Streaming a snapshot, or the image as it is, to a sink. While one run is checked and written, the next is read.
  * Nobody's lock is held while the consumer is waited for.
  */
-import drain from 'stream-chain/utils/drain.js';
-import pipe from 'stream-chain/utils/pipe.js';
+import { observed } from '../base/ahead.ts';
 import { zeros } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import type { ByteSink } from '../io/byte-stream.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
+import { RunBuffers } from '../store/append.ts';
 import { findByName, findByUuid, type SnapshotRecord } from '../store/catalog.ts';
 import type { Context } from './context.ts';
 import { recordDigest, type TrustedSince } from './digest.ts';
@@ -181,21 +181,13 @@ function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions):
   return { ...range, bufferBytes, alignmentBytes, read, check: (run) => reader.check(run) };
 }
 
-/** One run ahead of its consumer, in two buffers that take turns. */
+/** One run ahead of its consumer, which may still be at the one before: in three buffers that take turns. */
 async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<ReadRun> {
   // A short range needs no more than itself, however it lies across clusters.
   const neededBytes = plan.endBytes - plan.startBytes + 2 * plan.alignmentBytes;
   const bufferBytes = Math.min(plan.bufferBytes, neededBytes);
-  const buffers = [Buffer.allocUnsafeSlow(bufferBytes), Buffer.allocUnsafeSlow(bufferBytes)];
-  let turn = 0;
-  const start = (startBytes: number) => {
-    const buffer = buffers[turn % 2] ?? Buffer.alloc(bufferBytes);
-    turn += 1;
-    const reading = plan.read(startBytes, buffer);
-    // It is awaited below; a failure that comes before that is not unhandled.
-    reading.catch(() => undefined);
-    return reading;
-  };
+  const buffers = new RunBuffers();
+  const start = (startBytes: number) => observed(plan.read(startBytes, buffers.take(bufferBytes)));
   let reading = plan.startBytes < plan.endBytes ? start(plan.startBytes) : undefined;
   try {
     while (reading !== undefined) {
@@ -210,6 +202,11 @@ async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<R
   }
 }
 
+function piecesOf({ data, lengthBytes }: ReadRun): Iterable<Buffer> {
+  return data === undefined ? zeros(lengthBytes) : [data];
+}
+
+/** While one run is written, the next is hashed and the one after it read. */
 async function stream(
   context: Context,
   plan: ReadPlan,
@@ -217,20 +214,26 @@ async function stream(
   digest: Xxh64Digest | undefined,
 ): Promise<number> {
   let doneBytes = 0;
-  const check = (run: ReadRun) => {
-    plan.check(run);
-    if (run.data !== undefined) digest?.update(run.data);
-    else if (digest !== undefined) for (const piece of zeros(run.lengthBytes)) digest.update(piece);
-    return run;
-  };
-  const write = async (run: ReadRun) => {
-    if (run.data !== undefined) await sink.write(run.data);
-    else if (sink.writeZeros !== undefined) await sink.writeZeros(run.lengthBytes);
-    else for (const piece of zeros(run.lengthBytes)) await sink.write(piece);
-    doneBytes += run.lengthBytes;
+  const write = async ({ data, lengthBytes }: ReadRun) => {
+    if (data !== undefined) await sink.write(data);
+    else if (sink.writeZeros !== undefined) await sink.writeZeros(lengthBytes);
+    else for (const piece of zeros(lengthBytes)) await sink.write(piece);
+    doneBytes += lengthBytes;
     context.progress(doneBytes, plan.endBytes - plan.startBytes);
   };
-  await drain(pipe(() => readAhead(plan, context.signal), check, write)(0));
+  let writing: Promise<void> = Promise.resolve();
+  try {
+    for await (const run of readAhead(plan, context.signal)) {
+      plan.check(run);
+      if (digest !== undefined) for (const piece of piecesOf(run)) digest.update(piece);
+      await writing;
+      writing = observed(write(run));
+    }
+    await writing;
+  } catch (error) {
+    await Promise.allSettled([writing]);
+    throw error;
+  }
   return doneBytes;
 }
 

@@ -55,8 +55,8 @@ export class Volume {
   }
 
   static async open(context: Context, image: string, access: Access): Promise<Volume> {
-    await loadXxh64();
     const imagePath = await resolveImage(context, image);
+    await loadXxh64();
     // By the name that the user gave, which is what errors then tell; that it is this file is checked in every hold.
     const origin = await context.host.files.open(image, access === 'write' ? 'update' : 'read');
     return new Volume(context, image, imagePath, origin, access);
