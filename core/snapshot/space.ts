@@ -47,12 +47,13 @@ async function handOverTo(
   const { clusterSizeBytes } = hold.catalog;
   const geometry = { sizeBytes: receiver.sizeBytes, clusterSizeBytes };
   const count = clusterCount(geometry);
+  const room = Buffer.alloc(WINDOW_BYTES);
   let bytes = 0;
   for (let firstByte = 0; donors.length > 0 && firstByte * 8 < count; firstByte += WINDOW_BYTES) {
     const has = Buffer.alloc(Math.min(WINDOW_BYTES, Math.ceil(count / 8) - firstByte));
     await tryReadBits(hold, receiver, has, firstByte);
     for (const donor of donors) {
-      const bits = Buffer.alloc(has.length);
+      const bits = room.subarray(0, has.length).fill(0);
       await tryReadBits(hold, donor, bits, firstByte);
       const most = Math.min(bits.length * 8, count - firstByte * 8);
       for (let bit = findBit(bits, true, 0, most); bit < most; bit = findBit(bits, true, bit + 1, most)) {

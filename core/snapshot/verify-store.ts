@@ -47,6 +47,7 @@ class StoreVerifier {
   readonly #volume: Volume;
   readonly #uuid: string;
   readonly #slotOwners = new Map<number, number>();
+  readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #buffers = new RunBuffers();
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
@@ -130,13 +131,13 @@ class StoreVerifier {
   ): Promise<{ store: StoreFile; clusters: number[] }> {
     const { first, count } = window;
     const bits = Buffer.alloc(Math.ceil(count / 8));
-    const table = Buffer.allocUnsafe(count * ENTRY.sizeBytes);
     await hold.readBits(record, bits, first >>> 3);
     const clusters: number[] = [];
     // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
     // crash left of a batch, and the next repair of this store clears it.
     const next = (from: number) => findBit(bits, true, from, count);
     if (next(0) === count) return { store, clusters };
+    const table = this.#table.subarray(0, count * ENTRY.sizeBytes);
     await store.readTable(table, first);
     for (let at = next(0); at < count; at = next(at + 1)) {
       const clusterIndex = first + at;

@@ -21,6 +21,9 @@ import { InputPastEnd, oneAhead, recordBatches, streamBatches } from './write-in
 /** The clusters of one commit, where they are scattered: little enough that nobody waits long for the lock. */
 const COMMIT_CLUSTER_BYTES = 64 << 20;
 
+/** How much of the image is read at a time, to be compared with what is to be written; more where a cluster is. */
+const COMPARED_BYTES = 1 << 20;
+
 export interface WriteOptions {
   /** Where a stream goes. */
   readonly offsetBytes: number;
@@ -73,6 +76,7 @@ class ImageWriter {
   readonly #source: ByteSource;
   readonly #cow: CowWriter;
   readonly #flushBehind: FlushBehind;
+  #present = Buffer.alloc(0);
   #bytesRead = 0;
   #bytesWritten = 0;
   #clustersCopied = 0;
@@ -183,13 +187,21 @@ class ImageWriter {
   async #differing(hold: Hold | undefined, extent: Extent, sizeBytes: number): Promise<Extent[]> {
     const clusterSizeBytes = hold?.catalog.clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES;
     const { offsetBytes, data } = extent;
-    const present = Buffer.allocUnsafe(Math.max(0, Math.min(data.length, sizeBytes - offsetBytes)));
-    await readOrigin(this.#volume.origin, present, offsetBytes);
+    const windowBytes = Math.max(COMPARED_BYTES, clusterSizeBytes);
+    if (this.#present.length < windowBytes) this.#present = Buffer.allocUnsafeSlow(windowBytes);
+    let present = this.#present.subarray(0, 0);
+    let presentAt = 0;
     const extents: Extent[] = [];
     for (let at = 0; at < data.length; ) {
       const end = Math.min(data.length, at + clusterSizeBytes - ((offsetBytes + at) % clusterSizeBytes));
       const piece = data.subarray(at, end);
-      if (!present.subarray(at, end).equals(piece)) {
+      if (end > presentAt + windowBytes || at === 0) {
+        presentAt = at;
+        const thereBytes = Math.min(windowBytes, data.length - at, sizeBytes - offsetBytes - at);
+        present = this.#present.subarray(0, Math.max(0, thereBytes));
+        await readOrigin(this.#volume.origin, present, offsetBytes + at);
+      }
+      if (!present.subarray(at - presentAt, end - presentAt).equals(piece)) {
         const last = extents.at(-1);
         const adjoins = last !== undefined && last.offsetBytes + last.data.length === offsetBytes + at;
         if (adjoins)
