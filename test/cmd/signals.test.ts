@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PACE } from '../../core/store/append.ts';
 import { errorOf, holdLock, KIB, MIB, noise, type Workplace, workplace } from '../support/commands.ts';
 
 const CLUSTER = 64 * KIB;
@@ -12,20 +13,29 @@ const SIGNALS = [
   ['SIGTERM', 143],
 ] as const;
 
+/** No command takes that long on any machine; one that does waits for something that cannot come. */
+const STUCK_MS = 60_000;
+
 /** Waits until the image has changed: only then has a writer begun. */
 async function untilChanged(work: Workplace, before: bigint): Promise<void> {
-  while (statSync(work.path('disk.img'), { bigint: true }).mtimeNs === before) await delay(5);
+  const endMs = performance.now() + STUCK_MS;
+  while (statSync(work.path('disk.img'), { bigint: true }).mtimeNs === before) {
+    assert.ok(performance.now() < endMs, 'nothing was written');
+    await delay(5);
+  }
 }
 
 test('a writer whose producer is slow: 130 or 143, and what was written is there', async (t) => {
+  const { batchBytes } = PACE;
   for (const [signal, status] of SIGNALS) {
     const work = await workplace(t);
-    const content = work.image('disk.img', noise('slow', 20 * MIB));
+    const content = work.image('disk.img', noise('slow', 2.5 * batchBytes));
     await work.ok('snap-create', ['-q', 'disk.img@one']);
     const { mtimeNs } = statSync(work.path('disk.img'), { bigint: true });
     // A batch and a half: one is written, the rest is waited for.
-    const stdin = Readable.from([noise('new', 12 * MIB)]);
+    const stdin = Readable.from([noise('new', 1.5 * batchBytes)]);
     const writer = work.start('snap-write', ['--json', 'disk.img'], { stdin, stdinOpen: true });
+    t.after(() => writer.child.kill('SIGKILL'));
     await untilChanged(work, mtimeNs);
     // Its lock is free while it waits: others go on.
     await work.ok('snap-list', ['disk.img']);
@@ -34,7 +44,7 @@ test('a writer whose producer is slow: 130 or 143, and what was written is there
     assert.equal(result.status, status);
     assert.match(errorOf(result.stderr).message, /interrupted|terminated/);
     const { bytesWritten } = JSON.parse(result.stdout.toString());
-    assert.equal(bytesWritten, 8 * MIB);
+    assert.equal(bytesWritten, batchBytes);
     const present = readFileSync(work.path('disk.img'));
     assert.ok(present.subarray(0, bytesWritten).equals(noise('new', bytesWritten)));
     assert.ok(present.subarray(bytesWritten).equals(content.subarray(bytesWritten)));
