@@ -13,6 +13,7 @@ const path = require('node:path');
 
 const probe = JSON.parse(process.env.IMGSNAP_PROBE ?? '{}');
 const PAGE_BYTES = 4096;
+const HAVE_LENGTH = new Set(['read', 'write']);
 const { openSync, writeSync } = fs;
 const log = probe.log === undefined ? undefined : openSync(probe.log, 'a');
 const waits = probe.waits === undefined ? undefined : openSync(probe.waits, 'a');
@@ -24,6 +25,8 @@ const paths = new Map([
 const times = new Map();
 let calls = 0;
 let struck = false;
+/** Whether Node is inside a call that makes others, as `readFileSync` opens, reads and closes: they are one. */
+let inside = false;
 
 /** What chance puts into names is left out, so that a point has the same name in each run. */
 function nameOf(target) {
@@ -68,33 +71,44 @@ function isOurs([target]) {
   return typeof target === 'string' && !target.endsWith('.cjs') && !target.includes('node_modules');
 }
 
-/** The arguments with a shorter length, for `read` and `write` of (buffer, offset, length, position). */
-function shortened(args, at) {
-  const cut = [...args];
-  cut[at + 2] = Math.max(1, Math.floor(args[at + 2] / 2));
-  return cut;
+/** (buffer, offset, length, position) of a `read` or `write`, of which the last three may be left out. */
+function rangeOf([buffer, offset = 0, lengthBytes = buffer.length - offset, position = null]) {
+  return { buffer, offset, lengthBytes, position };
+}
+
+/** The arguments of a `read` or `write` with a shorter length. */
+function shortened(args) {
+  const { buffer, offset, lengthBytes, position } = rangeOf(args);
+  return [buffer, offset, Math.min(lengthBytes, Math.max(1, Math.floor(lengthBytes / 2))), position];
 }
 
 /** The arguments for what a kill within a write leaves: whole pages of it, or all where it has no boundary of pages. */
-function torn(args, at) {
-  const cut = [...args];
-  const [, lengthBytes, positionBytes] = args.slice(at + 1);
-  const half = positionBytes + Math.ceil(lengthBytes / 2);
-  const firstBytes = half - (half % PAGE_BYTES) - positionBytes;
-  if (firstBytes > 0) cut[at + 2] = firstBytes;
-  return cut;
+function torn(args) {
+  const { buffer, offset, lengthBytes, position } = rangeOf(args);
+  const half = position + Math.ceil(lengthBytes / 2);
+  const firstBytes = half - (half % PAGE_BYTES) - position;
+  return [buffer, offset, firstBytes > 0 ? firstBytes : lengthBytes, position];
 }
 
-/** `call` is given the arguments, and answers, or gives a promise, as the original does. */
-function through(verb, target, args, call, lengthAt) {
+/** `original` is given the arguments, and answers, or gives a promise. `hasLength`: it reads or writes. */
+function through(verb, target, args, original, hasLength = false) {
+  if (inside) return original(args);
+  const call = (given) => {
+    inside = true;
+    try {
+      return original(given);
+    } finally {
+      inside = false;
+    }
+  };
   if (!arrive(verb, target)) return call(args);
   if (probe.action === 'fail') throw errorFor(verb);
-  if (probe.action === 'short') return call(lengthAt === undefined ? args : shortened(args, lengthAt));
+  if (probe.action === 'short') return call(hasLength ? shortened(args) : args);
   if (probe.when !== 'after' && probe.when !== 'half') {
     act();
     return call(args);
   }
-  const answer = call(probe.when === 'half' && lengthAt !== undefined ? torn(args, lengthAt) : args);
+  const answer = call(probe.when === 'half' && hasLength ? torn(args) : args);
   if (typeof answer?.then !== 'function') {
     act();
     return answer;
@@ -126,11 +140,13 @@ for (const [name, verb] of [
   ['readSync', 'read'],
   ['writeSync', 'write'],
   ['fstatSync', 'stat'],
+  ['fchmodSync', 'chmod'],
+  ['fchownSync', 'chown'],
   ['closeSync', 'close'],
 ]) {
   const original = fs[name];
-  const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
-  fs[name] = (fd, ...rest) => through(verb, paths.get(fd), rest, (given) => original(fd, ...given), lengthAt);
+  fs[name] = (fd, ...rest) =>
+    through(verb, paths.get(fd), rest, (given) => original(fd, ...given), HAVE_LENGTH.has(verb));
 }
 
 /** Calls on an open file that a thread is asked for. */
@@ -142,7 +158,6 @@ for (const [name, verb] of [
   ['fsync', 'sync'],
 ]) {
   const original = fs[name];
-  const lengthAt = verb === 'read' || verb === 'write' ? 0 : undefined;
   fs[name] = (fd, ...rest) => {
     const done = rest.pop();
     const call = (given) =>
@@ -151,7 +166,7 @@ for (const [name, verb] of [
       });
     // What throws at once is a mistake in the arguments, or the failure that is put in.
     const answer = new Promise((resolve) => {
-      resolve(through(verb, paths.get(fd), rest, call, lengthAt));
+      resolve(through(verb, paths.get(fd), rest, call, HAVE_LENGTH.has(verb)));
     });
     answer.then(
       (result) => done(null, result),
