@@ -12,6 +12,8 @@ export interface Host {
   now(): Date;
   randomBytes(lengthBytes: number): Buffer;
   sleep(milliseconds: number): Promise<void>;
+  /** Lets a signal that has come already be heard: while calls are made at once, one after the other, none is. */
+  hearSignals(): Promise<void>;
   /** Milliseconds on a clock that never goes back; only differences mean anything. */
   monotonicMs(): number;
   /** The other processes that are seen to hold the lock at `offsetBytes` of a file; none where nobody can tell. */

@@ -3,12 +3,12 @@ import { fstatSync } from 'node:fs';
 import { lazyRequire } from './lazy-require.ts';
 import { errnoOf } from './system-error.ts';
 
-/** False for a descriptor that is closed. */
+/** False for a descriptor that is closed, or that cannot be looked at: whoever uses it is told what is wrong. */
 export function isTerminal(descriptor: number): boolean {
   try {
     if (!fstatSync(descriptor).isCharacterDevice()) return false;
   } catch (error) {
-    if (errnoOf(error) !== 'EBADF') throw error;
+    if (errnoOf(error) === undefined) throw error;
     return false;
   }
   const { isatty }: typeof import('node:tty') = lazyRequire('node:tty');

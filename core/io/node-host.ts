@@ -34,17 +34,11 @@ export class NodeHost implements Host {
   }
 
   randomBytes(lengthBytes: number): Buffer {
-    const bytes = Buffer.alloc(lengthBytes);
-    // node:crypto has the same from the same place, and takes 3 ms to load.
-    const descriptor = openSync(RANDOM_PATH, 'r');
     try {
-      const gotBytes = readSync(descriptor, bytes, 0, lengthBytes, null);
-      if (gotBytes !== lengthBytes)
-        throw new SnapError('io', `${RANDOM_PATH} gave too little`, { path: RANDOM_PATH });
-    } finally {
-      closeSync(descriptor);
+      return readRandom(lengthBytes);
+    } catch (error) {
+      throw systemFailure({ verb: 'read', path: RANDOM_PATH }, error);
     }
-    return bytes;
   }
 
   /** 0 lets everything else that is ready run, and comes back at once. */
@@ -52,11 +46,33 @@ export class NodeHost implements Host {
     await (milliseconds > 0 ? setTimeout(milliseconds) : setImmediate());
   }
 
+  async hearSignals(): Promise<void> {
+    // The first may still be in the turn of the event loop whose look for signals is over.
+    await setImmediate();
+    await setImmediate();
+  }
+
   monotonicMs(): number {
     return Number(process.hrtime.bigint()) / 1e6;
   }
 
   readonly lockHolders = findLockHolders;
+}
+
+/** node:crypto has the same from the same place, and takes 3 ms to load. */
+function readRandom(lengthBytes: number): Buffer {
+  const bytes = Buffer.alloc(lengthBytes);
+  const descriptor = openSync(RANDOM_PATH, 'r');
+  try {
+    for (let doneBytes = 0; doneBytes < lengthBytes; ) {
+      const gotBytes = readSync(descriptor, bytes, doneBytes, lengthBytes - doneBytes, null);
+      if (gotBytes === 0) throw new Error('it gave too little');
+      doneBytes += gotBytes;
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  return bytes;
 }
 
 function readBootId(path: string): string {

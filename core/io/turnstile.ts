@@ -19,7 +19,7 @@ export interface LockWait {
   readonly subject?: string | undefined;
 }
 
-type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'lockHolders'>;
+type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'hearSignals' | 'lockHolders'>;
 type Lockable = Pick<RandomAccessFile, 'path' | 'tryLock' | 'unlock' | 'stat'>;
 
 const IMMEDIATE_TRIES = 4;
@@ -35,7 +35,7 @@ const BUSY_HINT = 'try again, or wait longer with --wait';
 export async function acquire(host: Waiter, file: Lockable, kind: LockKind, wait: LockWait): Promise<void> {
   await pollLock(host, file, NEXT_LOCK_OFFSET_BYTES, kind, wait);
   try {
-    await pollLock(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait);
+    await poll(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait);
   } finally {
     file.unlock(NEXT_LOCK_OFFSET_BYTES);
   }
@@ -51,6 +51,18 @@ export function release(file: Lockable): void {
  * passed is one try. Throws as `acquire` does, and then does not hold the byte.
  */
 export async function pollLock(
+  host: Waiter,
+  file: Lockable,
+  offsetBytes: number,
+  kind: LockKind,
+  wait: LockWait,
+): Promise<void> {
+  // Who was told to end before it has the lock does not take it any more.
+  await host.hearSignals();
+  await poll(host, file, offsetBytes, kind, wait);
+}
+
+async function poll(
   host: Waiter,
   file: Lockable,
   offsetBytes: number,

@@ -72,6 +72,9 @@ export class MemoryHost implements Host {
     this.#assertAlive();
   }
 
+  /** No signals come here. */
+  async hearSignals(): Promise<void> {}
+
   monotonicMs(): number {
     return this.files.volume.clock.elapsedNs / 1e6;
   }
