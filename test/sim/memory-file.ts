@@ -49,7 +49,11 @@ export class MemoryFile implements RandomAccessFile, Closable {
   }
 
   dataFrom(offsetBytes: number): number {
-    return this.#inode.content.dataFrom(offsetBytes);
+    checkRange('look at', this.path, offsetBytes, 0);
+    return this.#session.performSync({ kind: 'dataFrom', path: this.path, offsetBytes }, () => {
+      this.#assertOpen();
+      return this.#inode.content.dataFrom(offsetBytes);
+    });
   }
 
   stat(): Promise<FileStat> {

@@ -73,7 +73,9 @@ export class MemoryHost implements Host {
   }
 
   /** No signals come here. */
-  async hearSignals(): Promise<void> {}
+  hearSignals(): Promise<void> {
+    return Promise.resolve();
+  }
 
   monotonicMs(): number {
     return this.files.volume.clock.elapsedNs / 1e6;

@@ -12,6 +12,7 @@ const VERBS = {
   read: 'read',
   write: 'write',
   fileStat: 'look at',
+  dataFrom: 'look at',
   truncate: 'set the size of',
   syncData: 'flush',
   syncAll: 'flush',
