@@ -2,6 +2,8 @@
  * Streaming a snapshot, or the image as it is, to a sink. While one run is checked and written, the next is read.
  * Nobody's lock is held while the consumer is waited for.
  */
+import drain from 'stream-chain/utils/drain.js';
+import pipe from 'stream-chain/utils/pipe.js';
 import { observed } from '../base/ahead.ts';
 import { zeros } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
@@ -221,18 +223,21 @@ async function stream(
     doneBytes += lengthBytes;
     context.progress(doneBytes, plan.endBytes - plan.startBytes);
   };
+  const check = (run: ReadRun) => {
+    plan.check(run);
+    if (digest !== undefined) for (const piece of piecesOf(run)) digest.update(piece);
+    return run;
+  };
   let writing: Promise<void> = Promise.resolve();
-  try {
-    for await (const run of readAhead(plan, context.signal)) {
-      plan.check(run);
-      if (digest !== undefined) for (const piece of piecesOf(run)) digest.update(piece);
-      await writing;
-      writing = observed(write(run));
-    }
+  const writeBehind = async (run: ReadRun) => {
     await writing;
-  } catch (error) {
+    writing = observed(write(run));
+  };
+  try {
+    await drain(pipe(() => readAhead(plan, context.signal), check, writeBehind)(0));
+    await writing;
+  } finally {
     await Promise.allSettled([writing]);
-    throw error;
   }
   return doneBytes;
 }
