@@ -15,7 +15,8 @@ import {
   workplace,
 } from '../support/commands.ts';
 import { startProbed, untilStopped } from '../support/probe.ts';
-import { Bundles, CASES, failuresOf, titleOf } from './bundles.ts';
+import { failuresOf } from './bundle-points.ts';
+import { Bundles, CASES, titleOf } from './bundles.ts';
 import { chooseRandom } from './choose.ts';
 
 /** Failures of each command. */

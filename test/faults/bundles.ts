@@ -15,6 +15,7 @@ import { testContext } from '../support/context.ts';
 import { CollectingSink } from '../support/image.ts';
 import { type Probe, startProbed } from '../support/probe.ts';
 import type { ProcessResult } from '../support/process.ts';
+import type { Failure, Point } from './bundle-points.ts';
 
 const CLUSTER = 4 * KIB;
 const DATA = noise('new', 3 * CLUSTER);
@@ -52,18 +53,6 @@ export const CASES: readonly Case[] = [
 
 export function titleOf({ name, args }: Case): string {
   return `${name} ${args.join(' ')}`;
-}
-
-/** A call of a command, by its number from 1 and its name. */
-export interface Point {
-  readonly call: number;
-  readonly point: string;
-}
-
-export interface Failure extends Point {
-  readonly errno: string;
-  /** It may succeed all the same. */
-  readonly harmless: boolean;
 }
 
 export class Bundles {
@@ -145,6 +134,7 @@ export class Bundles {
       const found = await this.#run(there, tried, { call, errno, action: 'fail' });
       const told = / (ended|its name is free)/.test(found.stderr);
       if (found.status === 0) assert.ok(harmless, `succeeds: ${found.stderr}`);
+      else if (tried.name === 'snap-verify' && found.status === 3) checkFinding(found, point, errno);
       else checkMessage(tried.name, found, point, errno);
       if (tried.streams !== undefined) this.#checkStream(tried.streams, found);
       this.#checkImage(there, tried, found.status === 0);
@@ -213,50 +203,31 @@ async function contentOf(context: Context, image: string, name: string): Promise
   return sink.bytes();
 }
 
-/** Verbs that change something, or may have to; others are never told that the disk is full. */
-const TAKES_SPACE = /^(open|write|truncate|mkdir|rename|unlink|chmod|chown|datasync|sync|close) /;
-
-/** Every failure of every call that the system may answer with. */
-export function failuresOf(tried: Case, points: readonly Point[]): Failure[] {
-  return (['EIO', 'ENOSPC'] as const).flatMap((errno) => {
-    const harmless = harmlessPoints(tried, points, errno);
-    return points
-      .filter(({ point }) => errno === 'EIO' || TAKES_SPACE.test(point))
-      .map((point) => ({ ...point, errno, harmless: harmless.has(point.call) }));
-  });
-}
-
-/** Which points may fail without an error, as in harmless.ts. */
-function harmlessPoints(tried: Case, points: readonly Point[], errno: string): ReadonlySet<number> {
-  const changes = ['snap-create', 'snap-write', 'snap-gc'].includes(tried.name);
-  const recording = tried.name === 'snap-read' ? recordingPoints(points) : [];
-  const harmless = new Set(recording);
-  for (const { call, point } of points) {
-    const ownerOrReserve = /^chown | reserve$/.test(point);
-    const full = changes && errno === 'ENOSPC' && /\.snap|-H\.cow| state$| catalog\.json/.test(point);
-    const looksAtStore = changes && /^(l?stat|open|read) .*\.cow$/.test(point);
-    const looksForUnfinished = tried.name === 'snap-gc' && point === 'open disk.img';
-    if (ownerOrReserve || full || looksAtStore || looksForUnfinished) harmless.add(call);
-  }
-  return harmless;
-}
-
-/** From when the image is looked at and opened again to when the lock is dropped for the last time. */
-function recordingPoints(points: readonly Point[]): number[] {
-  const [, again] = points.filter(({ point }) => point === 'open disk.img');
-  if (again === undefined) return [];
-  const before = points.filter(({ call, point }) => call < again.call && point === 'stat disk.img').at(-1);
-  // What goes into a file is not done yet.
-  const until = points.filter(({ point }) => point === 'unlock state').at(-1);
-  return points
-    .map(({ call }) => call)
-    .filter((call) => call >= (before?.call ?? again.call) && call <= (until?.call ?? again.call));
-}
-
 const NAMES = new Map([
   ['<stdin>', 'standard input'],
   ['<stdout>', 'standard output'],
 ]);
+
+/** A point's file, as a message names it. */
+function fileIn(point: string): string {
+  const file = point.slice(point.indexOf(' ') + 1);
+  return (
+    (NAMES.get(file) ?? file)
+      .replaceAll('.', '\\.')
+      // The directory itself has another name in each try.
+      .replace(/^try\d+$/, 'try\\d+')
+      .replace('-H\\.cow', '-[0-9a-f]{8}\\.cow')
+      .replace('.H\\.', '.[0-9a-f]{12,16}\\.')
+  );
+}
+
+/** A store that cannot be read is a finding, which names it with the system's word; all else is verified. */
+function checkFinding({ stdout, stderr }: ProcessResult, point: string, errno: string): void {
+  assert.match(point, /\.cow$/, stdout.toString());
+  assert.match(stdout.toString(), new RegExp(`^disk\\.img@\\w+: .*${fileIn(point)}.*\\(${errno}\\)$`, 'm'));
+  assert.match(stdout.toString(), /^disk\.img: 1 finding; [012] of 3 snapshots whole/m);
+  assert.equal(stderr, '');
+}
 
 /** One error, of one line, that names the file as it is called, with the system's word for it; a hint where it helps. */
 function checkMessage(name: CommandName, found: ProcessResult, point: string, errno: string): void {
@@ -267,14 +238,7 @@ function checkMessage(name: CommandName, found: ProcessResult, point: string, er
     .split('\n')
     .filter((line) => line.startsWith(`${name}: error: `));
   assert.deepEqual(others, [], stderr);
-  const file = point.slice(point.indexOf(' ') + 1);
-  const pattern = (NAMES.get(file) ?? file)
-    .replaceAll('.', '\\.')
-    // The directory itself has another name in each try.
-    .replace(/^try\d+$/, 'try\\d+')
-    .replace('-H\\.cow', '-[0-9a-f]{8}\\.cow')
-    .replace('.H\\.', '.[0-9a-f]{12,16}\\.');
-  assert.match(error, new RegExp(pattern), `names another file: ${stderr}`);
+  assert.match(error, new RegExp(fileIn(point)), `names another file: ${stderr}`);
   assert.match(error, new RegExp(`\\(${errno}\\)`), stderr);
   for (const line of stderr.trimEnd().split('\n')) {
     assert.match(line, new RegExp(`^${name}: (error|warning|hint): [^.].*[^.]$`), stderr);

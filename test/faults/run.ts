@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { eachOf, Workplace } from '../support/commands.ts';
-import { Bundles, CASES, type Case, failuresOf, titleOf } from './bundles.ts';
+import { failuresOf } from './bundle-points.ts';
+import { Bundles, CASES, type Case, titleOf } from './bundles.ts';
 import { TRIED } from './operations.ts';
 import { sweep } from './sweep.ts';
 
