@@ -19,6 +19,15 @@ const CALL_LIMIT_BYTES = 2 ** 30;
  */
 const READ_AT_ONCE_BYTES = 1 << 20;
 const WRITE_AT_ONCE_BYTES = 1 << 16;
+/** When calls were made at once for so long, the next is a thread's all the same: many that are short may be long together. */
+const AT_ONCE_MS = 20;
+
+/** When a thread's answer was waited for the last time, and so everything else of this process came to its turn. */
+let waitedAtMs = performance.now();
+
+function mayBeAtOnce(lengthBytes: number, mostBytes: number): boolean {
+  return lengthBytes <= mostBytes && performance.now() - waitedAtMs < AT_ONCE_MS;
+}
 
 type Callback<T> = (error: NodeJS.ErrnoException | null, result?: T) => void;
 
@@ -54,6 +63,7 @@ export class NodeFile implements RandomAccessFile {
       return await pending;
     } finally {
       this.#pending.delete(pending);
+      waitedAtMs = performance.now();
     }
   }
 
@@ -64,12 +74,11 @@ export class NodeFile implements RandomAccessFile {
       const lengthBytes = Math.min(target.length - doneBytes, CALL_LIMIT_BYTES);
       const positionBytes = offsetBytes + doneBytes;
       try {
-        const bytesRead =
-          lengthBytes <= READ_AT_ONCE_BYTES
-            ? fs.readSync(this.#descriptor, target, doneBytes, lengthBytes, positionBytes)
-            : await this.#byThread<number>((descriptor, done) =>
-                fs.read(descriptor, target, doneBytes, lengthBytes, positionBytes, done),
-              );
+        const bytesRead = mayBeAtOnce(lengthBytes, READ_AT_ONCE_BYTES)
+          ? fs.readSync(this.#descriptor, target, doneBytes, lengthBytes, positionBytes)
+          : await this.#byThread<number>((descriptor, done) =>
+              fs.read(descriptor, target, doneBytes, lengthBytes, positionBytes, done),
+            );
         if (bytesRead === 0) break;
         doneBytes += bytesRead;
       } catch (error) {
@@ -86,12 +95,11 @@ export class NodeFile implements RandomAccessFile {
       const lengthBytes = Math.min(source.length - doneBytes, CALL_LIMIT_BYTES);
       const positionBytes = offsetBytes + doneBytes;
       try {
-        const bytesWritten =
-          lengthBytes <= WRITE_AT_ONCE_BYTES
-            ? fs.writeSync(this.#descriptor, source, doneBytes, lengthBytes, positionBytes)
-            : await this.#byThread<number>((descriptor, done) =>
-                fs.write(descriptor, source, doneBytes, lengthBytes, positionBytes, done),
-              );
+        const bytesWritten = mayBeAtOnce(lengthBytes, WRITE_AT_ONCE_BYTES)
+          ? fs.writeSync(this.#descriptor, source, doneBytes, lengthBytes, positionBytes)
+          : await this.#byThread<number>((descriptor, done) =>
+              fs.write(descriptor, source, doneBytes, lengthBytes, positionBytes, done),
+            );
         // Trying again after nothing was taken might never end.
         if (bytesWritten === 0) throw new Error('the system wrote nothing');
         doneBytes += bytesWritten;

@@ -1,7 +1,7 @@
 /** What only the real machine can show: devices, full disks, the boot id, chance and time. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -78,4 +78,43 @@ test('chance, time and sleep', async () => {
   await host.sleep(1);
   assert.ok(host.monotonicMs() >= beforeMs);
   assert.ok(host.now().getTime() > Date.UTC(2020, 0));
+});
+
+test('a signal that has come is heard, wherever in its turn the event loop is', async () => {
+  const host = new NodeHost();
+  let heard = 0;
+  const hear = () => {
+    heard += 1;
+  };
+  process.on('SIGUSR2', hear);
+  try {
+    for (const since of [() => host.sleep(0), () => host.sleep(1), () => stat('.')]) {
+      await since();
+      heard = 0;
+      process.kill(process.pid, 'SIGUSR2');
+      await host.hearSignals();
+      assert.equal(heard, 1);
+    }
+  } finally {
+    process.off('SIGUSR2', hear);
+  }
+});
+
+test('short calls, one after the other, let timers and signals come to their turn', async () => {
+  const scratch = await makeScratch();
+  const file = await new NodeFileSystem().open(join(scratch.path, 'a'), 'create');
+  try {
+    for (const call of [() => file.write(Buffer.alloc(10), 0), () => file.read(Buffer.alloc(10), 0)]) {
+      let isTurn = false;
+      setTimeout(() => {
+        isTurn = true;
+      }, 1);
+      const endMs = performance.now() + 10_000;
+      while (!isTurn && performance.now() < endMs) await call();
+      assert.ok(isTurn);
+    }
+  } finally {
+    await file.close();
+    await scratch.remove();
+  }
 });
