@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { SetSum } from '../../core/base/bitmap.ts';
+import { PACE } from '../../core/store/append.ts';
 import { decodeCatalog, encodeCatalog } from '../../core/store/catalog-codec.ts';
 import { figureOf } from '../../core/store/figure.ts';
 import { EMPTY_STORE_RECORD, encodeFlushRecord, recordOffsetBytes } from '../../core/store/flush-record.ts';
@@ -62,7 +63,8 @@ async function checkPeak(
 test('2^24 clusters: every command stays below 256 MiB', async (t) => {
   const work = await holes(t, DEFAULT_MAX_CLUSTER_COUNT);
   if (work === undefined) return;
-  await checkPeak(t, work, ['snap-write', 'disk.img', '--offset', '1M'], { stdin: noise('data', 24 * MIB) });
+  const stdin = noise('three batches', 3 * PACE.batchBytes);
+  await checkPeak(t, work, ['snap-write', 'disk.img', '--offset', '1M'], { stdin });
   await checkPeak(t, work, ['snap-verify', 'disk.img']);
   await checkPeak(t, work, ['snap-list', '--json', 'disk.img']);
   const middle = [

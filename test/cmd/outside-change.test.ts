@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { appendFileSync, readFileSync, statSync, truncateSync, utimesSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { chooseSeed, KIB, MIB, noise, type Workplace, workplace } from '../support/commands.ts';
+import { PACE } from '../../core/store/append.ts';
+import { chooseSeed, KIB, noise, type Workplace, workplace } from '../support/commands.ts';
 import type { RunningProcess } from '../support/process.ts';
 
 const CLUSTER = 64 * KIB;
@@ -77,7 +78,8 @@ async function untilAtWork(work: Workplace, { child }: RunningProcess): Promise<
 test('a writer killed at any moment is no change from outside, and every snapshot stays right', async (t) => {
   const work = await workplace(t);
   const seed = chooseSeed(t);
-  const sizeBytes = 12 * MIB;
+  // A batch and a half.
+  const sizeBytes = 1.5 * PACE.batchBytes;
   work.image('disk.img', noise(seed, sizeBytes));
   const contents = new Map<string, Buffer>();
   for (let round = 0; round < 20; round += 1) {
@@ -92,7 +94,7 @@ test('a writer killed at any moment is no change from outside, and every snapsho
     // From before it has begun to after it is done; every other time only once it is at work.
     if (round % 2 === 0) await delay(random.readUInt16LE(2) % 100);
     else await untilAtWork(work, writer);
-    await delay((random[4] ?? 0) % 16);
+    await delay((random[4] ?? 0) % 32);
     writer.child.kill('SIGKILL');
     await writer.result;
   }

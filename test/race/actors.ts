@@ -14,7 +14,7 @@ import { renderUnits, UNIT_BYTES } from './units.ts';
 
 export const IMAGE = 'disk.img';
 /** What one hold of a writer takes, at most, and where it ends. */
-const BATCH_UNITS = PACE.batchBytes / UNIT_BYTES;
+export const BATCH_UNITS = PACE.batchBytes / UNIT_BYTES;
 const MOST_SHORT_UNITS = 48;
 const PIECE_BYTES = 1 << 20;
 const MOST_ALIVE = 9;

@@ -10,13 +10,13 @@ import { mulberry32 } from '../sim/memory-host.ts';
 import type { CommandName, Workplace } from '../support/commands.ts';
 import { startProbed } from '../support/probe.ts';
 import type { ProcessOptions, ProcessResult, RunningProcess } from '../support/process.ts';
-import { type Choose, create, IMAGE, read, remove, write } from './actors.ts';
+import { BATCH_UNITS, type Choose, create, IMAGE, read, remove, write } from './actors.ts';
 import { History } from './history.ts';
 import { Known } from './known.ts';
 import { imageBytes, parseUnit, renderImage, UNIT_BYTES } from './units.ts';
 
 /** Two batches and a bit: a long write has three. */
-const UNITS = 1050;
+const UNITS = 2 * BATCH_UNITS + 26;
 const WRITERS = 4;
 const READERS = 4;
 const CLUSTER_SIZES = [4, 16, 64];
