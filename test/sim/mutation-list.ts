@@ -20,6 +20,12 @@ export const MUTATIONS: readonly Mutation[] = [
     test: 'test/sim/durable-record.test.ts',
   },
   {
+    name: 'a flush ahead that failed, forgotten',
+    file: 'core/io/flush-behind.ts',
+    from: '    if (this.#failure !== undefined) throw this.#failure.error;\n',
+    to: '',
+  },
+  {
     name: 'no flush of a batch',
     file: 'core/store/append.ts',
     from: '    await store.flush();\n',
