@@ -5,6 +5,10 @@
  * Idea of the bitmap as the fast test on every write: NetBSD's fss. The sum is ours: a count alone does not
  * show one bit lost and another gained, so it carries the XOR of a hash of each cluster's index as well.
  */
+import { isZero } from './bytes.ts';
+
+/** Looked at as a whole, since comparing with zeros is far faster than going through them. */
+const PIECE_BYTES = 4096;
 
 export function getBit(bits: Buffer, index: number): boolean {
   return (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
@@ -52,8 +56,15 @@ export class SetSum {
     this.xorHigh = (this.xorHigh ^ mix32((clusterIndex + 0x7f4a7c15) | 0)) >>> 0;
   }
 
-  /** Adds every set bit of `bits`, whose first bit stands for `firstIndex`. */
+  /** Adds every set bit of `bits`, whose first bit stands for `firstIndex`. Most pieces of most bitmaps have none. */
   addBits(bits: Buffer, firstIndex: number): void {
+    for (let start = 0; start < bits.length; start += PIECE_BYTES) {
+      const piece = bits.subarray(start, start + PIECE_BYTES);
+      if (!isZero(piece)) this.#addPiece(piece, firstIndex + start * 8);
+    }
+  }
+
+  #addPiece(bits: Buffer, firstIndex: number): void {
     for (let byteIndex = 0; byteIndex < bits.length; ) {
       if (byteIndex + 4 <= bits.length && bits.readInt32LE(byteIndex) === 0) {
         byteIndex += 4;
