@@ -48,6 +48,7 @@ class StoreVerifier {
   readonly #uuid: string;
   readonly #slotOwners = new Map<number, number>();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
+  readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
   readonly #buffers = new RunBuffers();
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
@@ -67,10 +68,15 @@ class StoreVerifier {
     if (count === undefined) return;
     for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
-      const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
-      const copied = await this.#held((hold, record, store) =>
-        this.#compareWindow(hold, record, store, window),
-      );
+      const copied = await this.#held(async (hold, record, store) => {
+        // Windows in which nothing was copied are passed over in the same hold: they are most of most stores.
+        for (; first < count; first += WINDOW_CLUSTERS) {
+          const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
+          const clusters = await this.#compareWindow(hold, record, store, window);
+          if (clusters !== undefined) return { store, clusters };
+        }
+        return { store, clusters: [] };
+      });
       if (copied !== undefined) await this.#checkSlots(copied);
       await this.#handOut();
       if (copied === undefined && !this.#isUnreadable) return;
@@ -122,21 +128,21 @@ class StoreVerifier {
     return record.uuid === marked || record.uuid === newestRecord(hold.catalog)?.uuid;
   }
 
-  /** Compares bits and entries; returns the clusters whose slots are to be hashed. */
+  /** Compares bits and entries; returns the clusters whose slots are to be hashed, undefined where there is no bit. */
   async #compareWindow(
     hold: Hold,
     record: SnapshotRecord,
     store: StoreFile,
     window: { readonly first: number; readonly count: number },
-  ): Promise<{ store: StoreFile; clusters: number[] }> {
+  ): Promise<number[] | undefined> {
     const { first, count } = window;
-    const bits = Buffer.alloc(Math.ceil(count / 8));
+    const bits = this.#bits.subarray(0, Math.ceil(count / 8));
     await hold.readBits(record, bits, first >>> 3);
     const clusters: number[] = [];
     // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
     // crash left of a batch, and the next repair of this store clears it.
     const next = (from: number) => findBit(bits, true, from, count);
-    if (next(0) === count) return { store, clusters };
+    if (next(0) === count) return undefined;
     const table = this.#table.subarray(0, count * ENTRY.sizeBytes);
     await store.readTable(table, first);
     for (let at = next(0); at < count; at = next(at + 1)) {
@@ -152,7 +158,7 @@ class StoreVerifier {
         if (entry.slotIndex >= 0) this.#claimSlot(entry.slotIndex, clusterIndex);
       }
     }
-    return { store, clusters };
+    return clusters;
   }
 
   #claimSlot(slotIndex: number, clusterIndex: number): void {
