@@ -148,24 +148,27 @@ async function fitTotal(
 ): Promise<void> {
   const sizes = new Map<string, number>();
   for (const record of named) sizes.set(record.uuid, await storeBytes(hold, record));
-  for (;;) {
-    const staying = named.filter(({ name }) => !reasons.has(name));
-    const going = new Set(named.filter(({ name }) => reasons.has(name)).map(({ uuid }) => uuid));
-    const totalBytes = staying.reduce((sum, { uuid }) => sum + (sizes.get(uuid) ?? 0), 0);
-    const [oldest] = staying;
-    if (oldest === undefined || staying.length === 1) return;
-    if (totalBytes + (await handOverBytes(hold, going)) <= maxTotalBytes) return;
+  const staying = named.filter(({ name }) => !reasons.has(name));
+  const going = new Set(named.filter(({ name }) => reasons.has(name)).map(({ uuid }) => uuid));
+  let totalBytes = staying.reduce((sum, { uuid }) => sum + (sizes.get(uuid) ?? 0), 0);
+  for (const oldest of staying.slice(0, -1)) {
+    // What is handed over only adds to it, and takes longer to tell.
+    if (totalBytes <= maxTotalBytes && totalBytes + (await handOverBytes(hold, going)) <= maxTotalBytes)
+      return;
     reasons.set(oldest.name, ['max-total']);
+    going.add(oldest.uuid);
+    totalBytes -= sizes.get(oldest.uuid) ?? 0;
   }
 }
 
 /** What a dry run says would be freed. */
 async function expectedBytes(hold: Hold, plan: Plan, request: CollectRequest): Promise<number> {
+  const going = new Set(plan.uuids);
   let bytes = 0;
   for (const record of hold.catalog.snapshots) {
-    if (plan.uuids.includes(record.uuid)) bytes += await storeBytes(hold, record);
+    if (going.has(record.uuid)) bytes += await storeBytes(hold, record);
   }
-  bytes -= await handOverBytes(hold, new Set(plan.uuids));
+  bytes -= await handOverBytes(hold, going);
   if (request.names === undefined) {
     for (const filePath of await garbageInSidecar(hold)) {
       bytes += (await hold.context.host.files.linkStat(filePath))?.allocatedBytes ?? 0;

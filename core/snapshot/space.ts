@@ -1,5 +1,6 @@
 /** What snapshots take on the disk, and what removing some would hand over: for plans and dry runs. */
-import { findBit } from '../base/bitmap.ts';
+import { bitmapBytes, findBit, getBit, setBit } from '../base/bitmap.ts';
+import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
 import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
@@ -7,7 +8,7 @@ import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
 import { lookAtStore } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 
-const WINDOW_BYTES = 4096;
+const WINDOW_BYTES = 1 << 18;
 
 /** What a snapshot's store takes on the disk, as `du` counts; 0 where it is missing. */
 export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
@@ -39,33 +40,41 @@ export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): P
   return bytes;
 }
 
+/** Donor by donor, so that each store is opened once: there may be more of them than may be open at a time. */
 async function handOverTo(
   hold: Hold,
   receiver: SnapshotRecord,
   donors: readonly SnapshotRecord[],
 ): Promise<number> {
+  if (donors.length === 0) return 0;
   const { clusterSizeBytes } = hold.catalog;
   const geometry = { sizeBytes: receiver.sizeBytes, clusterSizeBytes };
-  const count = clusterCount(geometry);
-  const room = Buffer.alloc(WINDOW_BYTES);
+  const has = Buffer.alloc(bitmapBytes(clusterCount(geometry)));
+  await tryReadBits(hold, receiver, has, 0);
+  const window = Buffer.alloc(Math.min(WINDOW_BYTES, has.length));
   let bytes = 0;
-  for (let firstByte = 0; donors.length > 0 && firstByte * 8 < count; firstByte += WINDOW_BYTES) {
-    const has = Buffer.alloc(Math.min(WINDOW_BYTES, Math.ceil(count / 8) - firstByte));
-    await tryReadBits(hold, receiver, has, firstByte);
-    for (const donor of donors) {
-      const bits = room.subarray(0, has.length).fill(0);
+  for (const donor of donors) {
+    for (let firstByte = 0; firstByte < has.length; firstByte += WINDOW_BYTES) {
+      const bits = window.subarray(0, has.length - firstByte).fill(0);
       await tryReadBits(hold, donor, bits, firstByte);
-      const most = Math.min(bits.length * 8, count - firstByte * 8);
-      for (let bit = findBit(bits, true, 0, most); bit < most; bit = findBit(bits, true, bit + 1, most)) {
-        const mask = 1 << (bit & 7);
-        if (((has[bit >>> 3] ?? 0) & mask) !== 0) continue;
-        has[bit >>> 3] = (has[bit >>> 3] ?? 0) | mask;
-        const clusterIndex = firstByte * 8 + bit;
+      if (isZero(bits)) continue;
+      for (const clusterIndex of addMissing(has, bits, firstByte, clusterCount(geometry))) {
         if (await takesSlot(hold, donor, clusterIndex)) bytes += clusterLengthBytes(geometry, clusterIndex);
       }
     }
   }
   return bytes;
+}
+
+/** Adds to `has` what only `bits` has, which stand for the clusters from byte `firstByte` on, and tells it. */
+function* addMissing(has: Buffer, bits: Buffer, firstByte: number, count: number): Generator<number> {
+  const most = Math.min(bits.length * 8, count - firstByte * 8);
+  for (let bit = findBit(bits, true, 0, most); bit < most; bit = findBit(bits, true, bit + 1, most)) {
+    const clusterIndex = firstByte * 8 + bit;
+    if (getBit(has, clusterIndex)) continue;
+    setBit(has, clusterIndex);
+    yield clusterIndex;
+  }
 }
 
 async function tryReadBits(
