@@ -27,6 +27,7 @@ export interface ActiveStore extends AppendTarget {
 export interface HoldCache {
   catalog?: { readonly stamp: string; readonly catalog: Catalog } | undefined;
   active?: { stamp: string; readonly active: ActiveStore } | undefined;
+  reaching?: { readonly stamp: string; readonly uuids: ReadonlySet<string> };
 }
 
 export interface HoldParts {
@@ -84,7 +85,7 @@ export class Hold {
   mayAssess: boolean;
   /** Stores that repair found damaged, in this hold. */
   readonly damaged = new Map<string, SnapError>();
-  readonly #cache: HoldCache;
+  readonly cache: HoldCache;
   #state: State | undefined;
 
   constructor(parts: HoldParts) {
@@ -99,7 +100,7 @@ export class Hold {
     this.catalog = parts.catalog;
     this.repairDue = parts.repairDue;
     this.mayAssess = parts.kind === 'shared';
-    this.#cache = parts.cache;
+    this.cache = parts.cache;
     this.#state = parts.state;
   }
 
@@ -172,21 +173,21 @@ export class Hold {
   async active(): Promise<ActiveStore | undefined> {
     const record = newestRecord(this.catalog);
     if (record === undefined) return undefined;
-    const cached = this.#cache.active;
+    const cached = this.cache.active;
     if (cached?.stamp === this.stamp && cached.active.record.uuid === record.uuid) return cached.active;
     const damage = this.damaged.get(record.uuid);
     if (damage !== undefined) throw damage;
     const store = await this.stores.open(this.catalog, record);
     this.stores.pin('active', record.uuid);
     const active = await this.#loadActive(record, store);
-    this.#cache.active = { stamp: this.stamp, active };
+    this.cache.active = { stamp: this.stamp, active };
     return active;
   }
 
   async #loadActive(record: SnapshotRecord, store: StoreFile): Promise<ActiveStore> {
     const suspicion = this.suspicion(record);
     const flushRecord = await newestRecordOf(store);
-    const previous = this.#cache.active?.active;
+    const previous = this.cache.active?.active;
     const bitmap =
       previous?.store === store ? previous.bitmap : new CopiedBitmap(store.regions.bitmapSizeBytes);
     await bitmap.refresh(store);
@@ -203,7 +204,7 @@ export class Hold {
 
   /** Says that `active`'s cached content is what the disk has after a batch of our own. */
   keepActive(active: ActiveStore): void {
-    this.#cache.active = { stamp: this.stamp, active };
+    this.cache.active = { stamp: this.stamp, active };
   }
 
   /** A window of the copied bitmap of any store of the chain. */
@@ -343,6 +344,6 @@ export class Hold {
       generation,
       ...(next && { ...figureIn(next.storeUuid, next.record), bitsDirty: false }),
     });
-    this.#cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
+    this.cache.catalog = { stamp: `${catalog.sidecarUuid}/${generation}`, catalog };
   }
 }

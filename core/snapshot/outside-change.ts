@@ -23,7 +23,12 @@ export function trustNow(hold: Hold, record: SnapshotRecord, reaching: ReadonlyS
 
 /** Snapshots that an unrecorded change from outside concerns; empty where there was none. */
 export async function changedOutside(hold: Hold): Promise<ReadonlySet<string>> {
-  return hold.originChangedOutside ? reachingOrigin(hold) : new Set();
+  const { cache, stamp } = hold;
+  if (!hold.originChangedOutside) return new Set();
+  if (hold.repairDue) return reachingOrigin(hold);
+  // All stores are gone through for it, and a reader asks for every run.
+  if (cache.reaching?.stamp !== stamp) cache.reaching = { stamp, uuids: await reachingOrigin(hold) };
+  return cache.reaching.uuids;
 }
 
 /**
@@ -39,13 +44,14 @@ async function reachingOrigin(hold: Hold): Promise<Set<string>> {
   const reaching = new Set<string>();
   const unreadable = new Set<string>();
   const most = Math.max(0, ...counts.values());
+  const room = Buffer.alloc(WINDOW_BYTES);
   for (let firstByte = 0; firstByte * 8 < most; firstByte += WINDOW_BYTES) {
     const joined = Buffer.alloc(WINDOW_BYTES);
     for (const record of [...snapshots].reverse()) {
       const inWindow = Math.min((counts.get(record.uuid) ?? 0) - firstByte * 8, WINDOW_BYTES * 8);
       if (inWindow <= 0) continue;
       if (!unreadable.has(record.uuid)) {
-        const bits = Buffer.alloc(Math.ceil(inWindow / 8));
+        const bits = room.subarray(0, Math.ceil(inWindow / 8));
         if (await tryReadBits(hold, record, bits, firstByte)) {
           for (let at = 0; at < bits.length; at += 1) joined[at] = (joined[at] ?? 0) | (bits[at] ?? 0);
         } else {
