@@ -10,21 +10,34 @@ import { formatSize } from '../base/units.ts';
 import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
 import { clusterLengthBytes } from '../store/layout.ts';
 import { newestRecordOf } from '../store/proof.ts';
-import { neededBy, whoLacks } from './chain-lack.ts';
+import { type Lack, neededBy, whoLacks } from './chain-lack.ts';
 import type { ActiveStore, Hold } from './hold.ts';
 import { readOldContent } from './origin.ts';
 
 const LIMIT_REASON = 'its limit was reached';
 const NO_SPACE_REASON = 'its store could not grow: no space left';
 
+/** By the UUID of a store; the same ones are asked for again by every older snapshot that may end. */
+type SlotCounts = Map<string, number>;
+
 /** Bytes that count against `owner`'s limit: its own copies, and those made on its account after newer ones ended. */
-async function limitUsageBytes(hold: Hold, owner: SnapshotRecord, active: ActiveStore): Promise<number> {
+async function limitUsageBytes(
+  hold: Hold,
+  owner: SnapshotRecord,
+  active: ActiveStore,
+  seen: SlotCounts,
+): Promise<number> {
   const { snapshots, clusterSizeBytes } = hold.catalog;
   const from = snapshots.findIndex(({ uuid }) => uuid === owner.uuid);
   let slotCount = active.flushRecord.ownSlotCount;
   for (const record of snapshots.slice(from, -1)) {
-    const store = await hold.stores.open(hold.catalog, record);
-    slotCount += (await newestRecordOf(store)).ownSlotCount;
+    let count = seen.get(record.uuid);
+    if (count === undefined) {
+      const store = await hold.stores.open(hold.catalog, record);
+      count = (await newestRecordOf(store)).ownSlotCount;
+      seen.set(record.uuid, count);
+    }
+    slotCount += count;
   }
   return slotCount * clusterSizeBytes;
 }
@@ -41,14 +54,16 @@ export async function limitReached(
   missing: readonly number[],
 ): Promise<boolean> {
   const ended = new Set<string>();
+  const seen: SlotCounts = new Map();
+  let lacks: readonly Lack[] | undefined;
   const mayEnd = hold.catalog.snapshots.filter((record) => isAlive(record) && !record.hidden).reverse();
   let needed = missing;
   for (const owner of mayEnd) {
     if (ended.size > 0) {
-      const lacks = await whoLacks(hold, missing);
+      lacks ??= await whoLacks(hold, missing);
       needed = neededBy(lacks.filter(({ record }) => !ended.has(record.uuid)));
     }
-    if (needed.length === 0 || !(await isPassed(hold, owner, active, needed))) break;
+    if (needed.length === 0 || !(await isPassed(hold, owner, active, needed, seen))) break;
     if (owner.onFull === 'refuse') throw limitRefusal(hold, owner, needed);
     ended.add(owner.uuid);
   }
@@ -63,10 +78,11 @@ async function isPassed(
   owner: SnapshotRecord,
   active: ActiveStore,
   needed: readonly number[],
+  seen: SlotCounts,
 ): Promise<boolean> {
   if (owner.maxSizeBytes === undefined) return false;
   const { clusterSizeBytes } = hold.catalog;
-  const leftBytes = owner.maxSizeBytes - (await limitUsageBytes(hold, owner, active));
+  const leftBytes = owner.maxSizeBytes - (await limitUsageBytes(hold, owner, active, seen));
   if (needed.length * clusterSizeBytes <= leftBytes) return false;
   // Zero clusters take no space, so near the limit it is worth looking.
   return (await countNotZero(hold, active, needed)) * clusterSizeBytes > leftBytes;
