@@ -3,7 +3,7 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
-import { aheadOf, observed } from '../base/ahead.ts';
+import { aheadOf } from '../base/ahead.ts';
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
@@ -119,16 +119,26 @@ export class AppendBatch {
 
   /**
    * Writes the slots and entries of `clusters`, which ascend; nothing counts before `publish`. While one run is hashed,
-   * the next is read and the one before it is written. Nothing is under way any more when it returns or throws.
+   * the next is read and the one before it is written. Nothing is under way any more when it returns or throws; of what
+   * failed beside each other it throws the first.
    * @throws RepairNeeded, and what `read` throws
    */
   async add(clusters: readonly number[], read: RunReader, buffers: RunBuffers): Promise<void> {
     const { clusterSizeBytes } = this.#target.store.identity;
     const runBytes = Math.min(RUN_BYTES, this.#options.flushAheadBytes);
     const runs = joinRuns(clusters, Math.max(1, Math.floor(runBytes / clusterSizeBytes)));
+    let failure: { readonly error: unknown } | undefined;
+    const note = (error: unknown) => {
+      failure ??= { error };
+    };
+    /** It is awaited later; until then its failure is not unhandled. */
+    const noted = <T>(promise: Promise<T>) => {
+      promise.catch(note);
+      return promise;
+    };
     const load = async (run: Run) => ({
       ...run,
-      content: await read(run, buffers.take(run.count * clusterSizeBytes)),
+      content: await noted(read(run, buffers.take(run.count * clusterSizeBytes))),
     });
     let writing: Promise<void> = Promise.resolve();
     try {
@@ -136,13 +146,14 @@ export class AppendBatch {
         const write = await this.#prepare(firstCluster, content);
         await writing;
         this.#mayFlushAhead(content.length);
-        writing = observed(write());
+        writing = noted(write());
       }
       await writing;
       await this.#flushAhead.finish();
     } catch (error) {
+      note(error);
       await Promise.allSettled([writing, this.#flushAhead.finish()]);
-      throw error;
+      throw failure?.error;
     }
   }
 

@@ -16,6 +16,8 @@ import { create, IMAGE, noise, read, write } from '../support/image.ts';
 import { CLUSTER_BYTES, IMAGE_BYTES, type Scene, type SceneKind } from './scenes.ts';
 
 const OUTPUT = '/out.img';
+/** Several batches, each of several runs, with flushes of the store and of the image while more is done. */
+const SMALL_PACE = { batchBytes: 4 * CLUSTER_BYTES, flushAheadBytes: CLUSTER_BYTES };
 
 /** What of the image an operation may change. */
 export interface Written {
@@ -117,6 +119,7 @@ async function writeZeros(context: TestContext): Promise<void> {
 }
 
 const fresh = { offsetBytes: 7 * CLUSTER_BYTES + 5, data: noise(20, 2 * CLUSTER_BYTES) };
+const long = { offsetBytes: 3 * CLUSTER_BYTES + 5, data: noise(23, 7 * CLUSTER_BYTES) };
 const copied = { offsetBytes: 3 * CLUSTER_BYTES, data: noise(21, CLUSTER_BYTES + 50) };
 const extending = { offsetBytes: IMAGE_BYTES + 5000, data: noise(22, 3 * CLUSTER_BYTES) };
 const zeros = { offsetBytes: 6 * CLUSTER_BYTES + 9, data: Buffer.alloc(CLUSTER_BYTES) };
@@ -134,6 +137,8 @@ export const TRIED: readonly Tried[] = [
   writing('fresh', 'open', fresh),
   writing('fresh', 'owned', fresh),
   writing('fresh, without a flush', 'invalidate', fresh, { sync: false }),
+  writing('in batches, flushed ahead', 'invalidate', long, { pace: SMALL_PACE }),
+  writing('in batches, flushed ahead', 'refuse', long, { pace: SMALL_PACE }),
   writing('fresh', 'limited', fresh),
   writing('fresh', 'ended', fresh),
   writing('fresh', 'left', fresh),
@@ -165,6 +170,7 @@ export const TRIED: readonly Tried[] = [
   ),
   collecting('oldest', 'invalidate', ['a'], { names: ['a'] }),
   collecting('middle', 'invalidate', ['b'], { names: ['b'] }),
+  collecting('middle, flushed ahead', 'invalidate', ['b'], { names: ['b'], pace: SMALL_PACE }),
   collecting('newest', 'invalidate', ['c'], { names: ['c'] }),
   collecting('newest', 'open', ['c'], { names: ['c'] }),
   collecting('by rule', 'invalidate', ['a', 'b'], { rules: { keepLast: 1 } }),
