@@ -43,6 +43,7 @@ class StoreVerifier {
   #findings: StoreFinding[] = [];
   /** The last look failed where the disk could not be read; elsewhere it may be readable. */
   #isUnreadable = false;
+  #bitmapCounts = false;
   readonly #onFindings: OnFindings;
   readonly #volume: Volume;
   readonly #uuid: string;
@@ -70,17 +71,25 @@ class StoreVerifier {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const copied = await this.#held(async (hold, record, store) => {
         // Windows in which nothing was copied are passed over in the same hold: they are most of most stores.
-        for (; first < count; first += WINDOW_CLUSTERS) {
+        for (; ; first += WINDOW_CLUSTERS) {
+          first = this.#nextWindow(store, first);
+          if (first >= count) return { store, clusters: [] };
           const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
           const clusters = await this.#compareWindow(hold, record, store, window);
           if (clusters !== undefined) return { store, clusters };
         }
-        return { store, clusters: [] };
       });
       if (copied !== undefined) await this.#checkSlots(copied);
       await this.#handOut();
       if (copied === undefined && !this.#isUnreadable) return;
     }
+  }
+
+  /** The first window from `first` on that may have a bit. Where the bitmap counted, a hole of it has none. */
+  #nextWindow(store: StoreFile, first: number): number {
+    if (!this.#bitmapCounts) return first;
+    const from = store.bitsFrom(first >>> 3) * 8;
+    return from - (from % WINDOW_CLUSTERS);
   }
 
   /** Runs `look` with the store under a shared hold; undefined where it is gone or beyond looking at. */
@@ -110,7 +119,8 @@ class StoreVerifier {
   /** Flush records, figures, and whether the bitmap comes to them. Returns the number of clusters. */
   async #checkWhole(hold: Hold, record: SnapshotRecord, store: StoreFile): Promise<number> {
     const suspicion = hold.suspicion(record);
-    if (!(await bitmapCounts(store, suspicion.atLeast))) {
+    this.#bitmapCounts = await bitmapCounts(store, suspicion.atLeast);
+    if (!this.#bitmapCounts) {
       await assess(store, suspicion);
       if (!this.#mayBeUnfinished(hold, record)) {
         const message = `${store.path}: its copied bitmap does not come to its figure; the table is whole and read instead, and snap-gc repairs it`;

@@ -40,12 +40,12 @@ export class CopiedBitmap {
   }
 }
 
-/** The sum of a store's bitmap as it stands on disk, without keeping it. */
+/** The sum of a store's bitmap as it stands on disk, without keeping it. Were a hole none, the sum would be another. */
 export async function sumBitmap(store: StoreFile): Promise<SetSum> {
   const sum = new SetSum();
   const sizeBytes = store.regions.bitmapSizeBytes;
   const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, sizeBytes));
-  for (let start = 0; start < sizeBytes; start += WINDOW_BYTES) {
+  for (let start = store.bitsFrom(0); start < sizeBytes; start = store.bitsFrom(start + WINDOW_BYTES)) {
     const bits = window.subarray(0, Math.min(WINDOW_BYTES, sizeBytes - start));
     await store.readBits(bits, start);
     sum.addBits(bits, start * 8);

@@ -21,6 +21,8 @@ import {
 import { checkSequences, ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
 import { decodeStoreHeader, encodeStoreHeader, isSameStore, type StoreIdentity } from './store-header.ts';
 
+const SMALL_BITMAP_BYTES = 1 << 18;
+
 export interface StorePlace {
   readonly path: string;
   /** Whether a symbolic link there is followed. */
@@ -131,6 +133,19 @@ export class StoreFile {
 
   async readBits(target: Buffer, firstByte: number): Promise<void> {
     await this.#readWhole(target, this.regions.bitmapOffsetBytes + firstByte, 'the copied bitmap');
+  }
+
+  /**
+   * The first byte of the bitmap, from `firstByte` on, that may have a bit; its end, or `firstByte` past that, where there
+   * is none. Reading a hole takes a page of memory for each page of it: thousands of bitmaps would drive everything else
+   * out.
+   */
+  bitsFrom(firstByte: number): number {
+    const { bitmapOffsetBytes, bitmapSizeBytes } = this.regions;
+    // To learn where holes are takes as long as reading a small bitmap.
+    if (bitmapSizeBytes <= SMALL_BITMAP_BYTES) return firstByte;
+    const foundBytes = this.#file.dataFrom(bitmapOffsetBytes + firstByte);
+    return Math.max(firstByte, Math.min(foundBytes - bitmapOffsetBytes, bitmapSizeBytes));
   }
 
   async writeBits(bits: Buffer, firstByte: number): Promise<void> {
