@@ -41,7 +41,7 @@ runCommand(spec, async (options, { context, report }) => {
     listed.push(...(await listDirectory(context, '.', onFailure)));
   }
   for (const image of images) listed.push(await listImage(context, image));
-  if (options.json) report.json(listed.map(toJson));
+  if (options.json) report.jsonParts(jsonParts(listed));
   else report.print(table(listed));
   return failure === undefined ? 0 : exitStatusOf(failure);
 });
@@ -77,27 +77,45 @@ function row(image: string, snapshot: ListedSnapshot): string[] {
   ];
 }
 
-function toJson(listed: ListedImage): object {
+/** Snapshot by snapshot: each names every newer store, and those of thousands together would fill the memory. */
+function* jsonParts(listed: readonly ListedImage[]): Generator<string> {
+  yield '[';
+  for (const [index, image] of listed.entries()) {
+    const { snapshots } = image;
+    if (index > 0) yield ',';
+    yield JSON.stringify(imageJson(image)).replace(/\}$/, ',"snapshots":[');
+    for (const [at, snapshot] of snapshots.entries()) {
+      yield `${at > 0 ? ',' : ''}${JSON.stringify(snapshotJson(snapshot))}`;
+    }
+    yield ']}';
+  }
+  yield ']\n';
+}
+
+function imageJson(listed: ListedImage): object {
   return {
     image: listed.image,
     size: listed.sizeBytes ?? null,
     clusterSize: listed.clusterSizeBytes ?? null,
     ...(listed.originModified && { originModified: true }),
-    snapshots: listed.snapshots.map((snapshot) => ({
-      name: snapshot.name,
-      created: snapshot.created,
-      state: snapshot.state,
-      ...(snapshot.reason !== undefined && { reason: snapshot.reason }),
-      size: snapshot.sizeBytes,
-      clusterSize: snapshot.clusterSizeBytes,
-      clusters: snapshot.clusterCount,
-      clustersCopied: snapshot.clustersCopied,
-      storeBytes: snapshot.storeBytes,
-      ...(snapshot.maxSizeBytes !== undefined && { maxSize: snapshot.maxSizeBytes }),
-      onFull: snapshot.onFull,
-      ...(snapshot.digest !== undefined && { digest: snapshot.digest }),
-      ...(snapshot.label !== undefined && { label: snapshot.label }),
-      files: snapshot.files,
-    })),
+  };
+}
+
+function snapshotJson(snapshot: ListedSnapshot): object {
+  return {
+    name: snapshot.name,
+    created: snapshot.created,
+    state: snapshot.state,
+    ...(snapshot.reason !== undefined && { reason: snapshot.reason }),
+    size: snapshot.sizeBytes,
+    clusterSize: snapshot.clusterSizeBytes,
+    clusters: snapshot.clusterCount,
+    clustersCopied: snapshot.clustersCopied,
+    storeBytes: snapshot.storeBytes,
+    ...(snapshot.maxSizeBytes !== undefined && { maxSize: snapshot.maxSizeBytes }),
+    onFull: snapshot.onFull,
+    ...(snapshot.digest !== undefined && { digest: snapshot.digest }),
+    ...(snapshot.label !== undefined && { label: snapshot.label }),
+    files: snapshot.files,
   };
 }

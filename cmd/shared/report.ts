@@ -34,6 +34,8 @@ export interface Reporter {
   printSuccess(text: string): void;
   /** The one JSON document. */
   json(document: unknown, to?: 'stdout' | 'stderr'): void;
+  /** The same, as text in parts, on stdout: for one that is too large to be in memory. */
+  jsonParts(parts: Iterable<string>): void;
   /** A message that it worked, on stderr, and what to do next: neither under `-q` nor in JSON mode. */
   success(message: string, hint?: string): void;
   /** Under `-q` only warnings of loss; in JSON mode held back until `finish`. */
@@ -68,6 +70,9 @@ export function createReporter(options: ReporterOptions): Reporter {
     json: (document, to = 'stdout') => {
       documentOnStderr ||= to === 'stderr';
       write(`${JSON.stringify(document)}\n`, to);
+    },
+    jsonParts: (parts) => {
+      for (const part of parts) write(part, 'stdout');
     },
     success: (message, hint) => {
       if (!quiet && !json) say('', message, hint);
