@@ -55,6 +55,7 @@ function recorder(answers: string[], lines: string[]): Reporter {
     printSuccess: say,
     success: say,
     json: (document) => say(JSON.stringify(document)),
+    jsonParts: (parts) => say(JSON.stringify(JSON.parse([...parts].join('')))),
     warn: ({ message }) => answers.push(warningAnswer(message)),
     fail: () => assert.fail('for the frame alone'),
     finish: () => assert.fail('for the frame alone'),
