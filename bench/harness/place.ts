@@ -14,6 +14,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, delimiter, join } from 'node:path';
@@ -27,6 +28,11 @@ const PEAK_MEMORY = fileURLToPath(new URL('peak-memory.cjs', import.meta.url));
 const HEAD_START_MS = 300;
 /** What is told to end is killed after so long. */
 const PATIENCE_MS = 10_000;
+/**
+ * `noise FILE MIB`. In large writes: how a file came into the page cache decides how fast it is afterwards, and what is
+ * compared must have come into it in the same way.
+ */
+const NOISE = '#!/bin/sh\nhead -c "$2"M /dev/urandom | dd of="$1" bs=1M iflag=fullblock status=none\n';
 const SETUP_SECONDS = 1800;
 const LOG = '.stderr';
 const BESIDE_LOG = '.stderr-beside';
@@ -74,6 +80,7 @@ export class Place implements Workshop {
       // Reading certificates takes Node 20 ms, and no command needs them.
       NODE_EXTRA_CA_CERTS: undefined,
     };
+    writeFileSync(this.path('.bin/noise'), NOISE, { mode: 0o755 });
     symlinkSync(process.execPath, this.path('.bin/node'));
     const dist = fileURLToPath(new URL('../../dist', import.meta.url));
     for (const file of readdirSync(dist))

@@ -7,7 +7,7 @@ export const again: Question = {
   sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
   async setup({ bash }) {
     await bash(`
-      head -c "$MIB"M /dev/urandom >disk.img; head -c "$MIB"M /dev/urandom >new; cp disk.img plain
+      noise disk.img "$MIB"; noise plain "$MIB"; noise new "$MIB"
       snap-create -q disk.img@one; snap-write -q disk.img <new`);
   },
   comparisons: [

@@ -11,7 +11,7 @@ export const create: Question = {
   title: 'create a snapshot',
   sizes: { full: { MIB: 256 }, small: { MIB: 4 } },
   async setup({ bash }) {
-    await bash('head -c "$MIB"M /dev/urandom >disk.img; snap-create -q disk.img@one');
+    await bash('noise disk.img "$MIB"; snap-create -q disk.img@one');
   },
   comparisons: [
     {
@@ -29,7 +29,7 @@ export const create: Question = {
       needs: [sparseFiles('8T')],
       async setup({ bash }) {
         await bash(`
-          truncate -s 8T huge.img; head -c 1M /dev/urandom >tiny.img
+          truncate -s 8T huge.img; noise tiny.img 1
           snap-create -q huge.img@one; snap-create -q tiny.img@one`);
       },
       ours: { label: 'of 8 TiB', prepare: remove('huge.img'), run: 'snap-create -q huge.img@new' },

@@ -8,7 +8,7 @@ export const manyRead: Question = {
   sizes: { full: { IMAGE_MIB: 1024, SNAPSHOTS: 256 }, small: { IMAGE_MIB: 12, SNAPSHOTS: 3 } },
   async setup({ bash }) {
     await bash(`
-      head -c "$IMAGE_MIB"M /dev/urandom >many.img; cp many.img one.img
+      noise seed "$IMAGE_MIB"; cp seed many.img; cp seed one.img; rm seed
       ${MANY_SNAPSHOTS}
       snap-create -q many.img@new
       snap-create -q one.img@1; snap-write -q --delta one.img <many.img

@@ -11,7 +11,7 @@ export const manyWrite: Question = {
   },
   async setup({ bash }) {
     await bash(`
-      head -c "$IMAGE_MIB"M /dev/urandom >many.img; cp many.img one.img; head -c "$MIB"M /dev/urandom >new
+      noise seed "$IMAGE_MIB"; cp seed many.img; cp seed one.img; rm seed; noise new "$MIB"
       ${MANY_SNAPSHOTS}
       snap-create -q many.img@new; snap-write -q many.img <new`);
   },

@@ -29,7 +29,7 @@ export const memory: Question = {
   sizes: { full: { MIB: 256, SNAPSHOTS: 256 }, small: { MIB: 4, SNAPSHOTS: 3 } },
   async setup({ bash }) {
     await bash(`
-      head -c "$MIB"M /dev/urandom >new
+      noise new "$MIB"
       truncate -s ${SIZE} many.img || exit 0
       ${MANY_SNAPSHOTS}`);
   },

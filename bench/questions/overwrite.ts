@@ -14,7 +14,7 @@ export const overwrite: Question = {
   title: 'overwrite 1 GiB under a fresh snapshot, durable at the end',
   sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
   async setup({ bash }) {
-    await bash('head -c "$MIB"M /dev/urandom >disk.img; head -c "$MIB"M /dev/urandom >new');
+    await bash('noise disk.img "$MIB"; noise new "$MIB"');
   },
   comparisons: [
     {
@@ -41,7 +41,7 @@ export const overwrite: Question = {
       name: 'dd',
       reach: 1.5,
       async setup({ bash }) {
-        await bash('rm -f disk.qcow2; cp disk.img plain');
+        await bash('rm -f disk.qcow2; noise plain "$MIB"');
       },
       ours: OURS,
       beside: {

@@ -27,8 +27,7 @@ export const remove: Question = {
   sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
   async setup({ bash }) {
     await bash(`
-      head -c "$MIB"M /dev/urandom >disk.img; head -c "$MIB"M /dev/urandom >new
-      cp disk.img other.img`);
+      noise disk.img "$MIB"; noise other.img "$MIB"; noise new "$MIB"`);
   },
   comparisons: [
     {

@@ -68,7 +68,7 @@ export const scattered: Question = {
   title: '10,000 writes of 4 KiB at random in one input, first touch',
   sizes: { full: { MIB: 2048, WRITES: 10_000 }, small: { MIB: 8, WRITES: 50 } },
   async setup({ bash, path, sizes }) {
-    await bash('head -c "$MIB"M /dev/urandom >plain');
+    await bash('noise plain "$MIB"');
     const offsets = places(sizes.MIB ?? 0, sizes.WRITES ?? 0);
     writeRecords(path('records'), offsets, WRITE_BYTES);
     writeQemuCommands(path('commands'), offsets, WRITE_BYTES);

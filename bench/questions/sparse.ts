@@ -46,7 +46,7 @@ export const sparse: Question = {
   },
   async setup({ bash }) {
     await bash(`
-      head -c $((16 * PIECES))M /dev/urandom >data
+      noise data $((16 * PIECES))
       ${make('huge.img', HUGE)}
       ${make('large.img', LARGE)}
       ${make('dense.img', DENSE)}`);

@@ -22,7 +22,7 @@ export const stream: Question = {
   title: 'stream a 2 GiB snapshot, a quarter of it copied and scattered, into a pipe',
   sizes: { full: { MIB: 2048 }, small: { MIB: 4 } },
   async setup({ bash, path, sizes }) {
-    await bash('head -c "$MIB"M /dev/urandom >disk.img; cp disk.img old; cp disk.img changed');
+    await bash('noise old "$MIB"; cp old disk.img; cp old changed');
     scatter(path('changed'), quarter(sizes.MIB ?? 0), CLUSTER_BYTES);
     await bash(`
       snap-create -q disk.img@one

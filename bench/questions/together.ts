@@ -13,7 +13,7 @@ export const together: Question = {
   sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
   async setup({ bash }) {
     await bash(`
-      head -c $((2 * MIB))M /dev/urandom >disk.img; head -c "$MIB"M /dev/urandom >new
+      noise disk.img $((2 * MIB)); noise new "$MIB"
       snap-create -q disk.img@one; snap-write -q disk.img <new`);
   },
   comparisons: [

@@ -8,8 +8,8 @@ export const verify: Question = {
   sizes: { full: { MIB: 1024 }, small: { MIB: 4 } },
   async setup({ bash }) {
     await bash(`
-      head -c "$MIB"M /dev/urandom >disk.img; cp disk.img old
-      snap-create -q disk.img@one; head -c "$MIB"M /dev/urandom | snap-write -q disk.img
+      noise old "$MIB"; cp old disk.img; noise new "$MIB"
+      snap-create -q disk.img@one; snap-write -q disk.img <new
       sync -f .`);
   },
   comparisons: [
