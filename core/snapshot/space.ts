@@ -4,8 +4,9 @@ import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
 import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
+import { bitmapCounts } from '../store/proof.ts';
 import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
-import { lookAtStore } from '../store/store-file.ts';
+import { lookAtStore, type StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 1 << 18;
@@ -54,7 +55,10 @@ async function handOverTo(
   const window = Buffer.alloc(Math.min(WINDOW_BYTES, has.length));
   let bytes = 0;
   for (const donor of donors) {
-    for (let firstByte = 0; firstByte < has.length; firstByte += WINDOW_BYTES) {
+    const store = await storeThatCounts(hold, donor);
+    for (let firstByte = 0; ; firstByte += WINDOW_BYTES) {
+      firstByte = store?.bitsFrom(firstByte) ?? firstByte;
+      if (firstByte >= has.length) break;
       const bits = window.subarray(0, has.length - firstByte).fill(0);
       await tryReadBits(hold, donor, bits, firstByte);
       if (isZero(bits)) continue;
@@ -64,6 +68,17 @@ async function handOverTo(
     }
   }
   return bytes;
+}
+
+/** The store of a snapshot if its copied bitmap counts, so that holes in it are known to have no bits. */
+async function storeThatCounts(hold: Hold, record: SnapshotRecord): Promise<StoreFile | undefined> {
+  try {
+    const store = await hold.stores.open(hold.catalog, record);
+    return (await bitmapCounts(store, hold.suspicion(record).atLeast)) ? store : undefined;
+  } catch (error) {
+    if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
+    return undefined;
+  }
 }
 
 /** Adds to `has` what only `bits` has, which stand for the clusters from byte `firstByte` on, and tells it. */
