@@ -52,6 +52,12 @@ export class TooSlow extends Error {
   }
 }
 
+/** What a script took. */
+export interface Cost {
+  readonly seconds: number;
+  readonly peakMib: number;
+}
+
 interface Running {
   readonly child: ChildProcess;
   /** The status, or the signal's name, and when it came. */
@@ -95,12 +101,18 @@ export class Place implements Workshop {
 
   /** The same, but returns the MiB that the largest Node process in it had in memory at most. */
   async peakMib(script: string, limitSeconds: number): Promise<number> {
+    return (await this.measure(script, limitSeconds)).peakMib;
+  }
+
+  /** Both. Looking at the memory at the end of a process takes a millisecond. */
+  async measure(script: string, limitSeconds: number): Promise<Cost> {
     const file = this.path('.peaks');
     rmSync(file, { force: true });
     const NODE_OPTIONS = `--require ${JSON.stringify(PEAK_MEMORY)}`;
-    await this.#run(script, limitSeconds, { NODE_OPTIONS, IMGSNAP_PEAK_FILE: file });
+    const seconds = await this.#run(script, limitSeconds, { NODE_OPTIONS, IMGSNAP_PEAK_FILE: file });
     if (!existsSync(file)) throw new ScriptFailure(`${brief(script)}: no process of Node ended in it`);
-    return Math.max(...readFileSync(file, 'utf8').trim().split('\n').map(Number)) / 1024;
+    const peakKib = Math.max(...readFileSync(file, 'utf8').trim().split('\n').map(Number));
+    return { seconds, peakMib: peakKib / 1024 };
   }
 
   async succeeds(test: string): Promise<boolean> {
