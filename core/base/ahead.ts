@@ -1,4 +1,7 @@
-/** Loading one thing while the one before it is worked on. */
+/** Loading one thing while the one before it is worked on, and the buffers for that. */
+
+/** How much is read, hashed or written at a time, unless a cluster is larger. */
+export const RUN_BYTES = 1 << 20;
 
 /**
  * What `load` makes of each item, in order; each is begun when the one before it is handed out. When the caller stops,
@@ -29,4 +32,21 @@ export async function* aheadOf<Item, Loaded>(
 export function observed<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;
+}
+
+/** Room for three runs, used again and again: one is being read, one hashed, one written. */
+export class RunBuffers {
+  readonly #buffers: Buffer[] = [];
+  #turn = 0;
+
+  /** What was given out three calls ago is given out again. */
+  take(lengthBytes: number): Buffer {
+    this.#turn = (this.#turn + 1) % 3;
+    let buffer = this.#buffers[this.#turn];
+    if (buffer === undefined || buffer.length < lengthBytes) {
+      buffer = Buffer.allocUnsafeSlow(Math.max(RUN_BYTES, lengthBytes));
+      this.#buffers[this.#turn] = buffer;
+    }
+    return buffer.subarray(0, lengthBytes);
+  }
 }

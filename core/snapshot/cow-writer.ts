@@ -7,10 +7,11 @@
  * NetBSD's fss copies a cluster at a time the same way; dm-snapshot copies once for every snapshot, this once in all,
  * because older snapshots read through the newer ones' stores.
  */
+import { RunBuffers } from '../base/ahead.ts';
 import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { AppendBatch, RepairNeeded, type Run, RunBuffers } from '../store/append.ts';
+import { AppendBatch, RepairNeeded, type Run } from '../store/append.ts';
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { neededBy, whoLacks } from './chain-lack.ts';

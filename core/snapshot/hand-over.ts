@@ -2,8 +2,9 @@
  * Handing over: before a snapshot is removed, what older ones still read through its store goes into the next older
  * store, batch by batch under the lock, each cluster checked against its hash on the way.
  */
+import { RunBuffers } from '../base/ahead.ts';
 import { findBit } from '../base/bitmap.ts';
-import { AppendBatch, type AppendTarget, PACE, type Pace, type Run, RunBuffers } from '../store/append.ts';
+import { AppendBatch, type AppendTarget, PACE, type Pace, type Run } from '../store/append.ts';
 import type { SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';

@@ -4,13 +4,12 @@
  */
 import drain from 'stream-chain/utils/drain.js';
 import pipe from 'stream-chain/utils/pipe.js';
-import { observed } from '../base/ahead.ts';
+import { observed, RUN_BYTES, RunBuffers } from '../base/ahead.ts';
 import { zeros } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import type { ByteSink } from '../io/byte-stream.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { RunBuffers } from '../store/append.ts';
 import { findByName, findByUuid, type SnapshotRecord } from '../store/catalog.ts';
 import type { Context } from './context.ts';
 import { recordDigest, type TrustedSince } from './digest.ts';
@@ -18,7 +17,7 @@ import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
 import type { Reference } from './reference.ts';
-import { holeLengthBytes, type ReadRun, RUN_BYTES, SnapshotReader } from './snapshot-reader.ts';
+import { holeLengthBytes, type ReadRun, SnapshotReader } from './snapshot-reader.ts';
 import { Volume } from './volume.ts';
 
 export interface ReadOptions {

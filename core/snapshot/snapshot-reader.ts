@@ -2,6 +2,7 @@
  * Reads a snapshot run by run: under a shared hold a run's sources are resolved and its bytes read into memory; the
  * hashes of what was copied are checked after the lock is dropped, and before a byte is passed on.
  */
+import { RUN_BYTES } from '../base/ahead.ts';
 import { SnapError } from '../base/errors.ts';
 import type { RandomAccessFile } from '../io/file-system.ts';
 import type { SnapshotRecord } from '../store/catalog.ts';
@@ -13,8 +14,6 @@ import { FROM_ORIGIN, joinNear, type Segment, segments, UNKNOWN_SOURCE } from '.
 
 /** Parts of the origin that are so near to each other are read in one call, with what lies between: that is faster. */
 const NEAR_BYTES = 256 << 10;
-/** What one hold reads, unless a cluster is larger. */
-export const RUN_BYTES = 1 << 20;
 
 /** What one hold gives of a hole; hashing it takes some milliseconds, and then signals are heard. */
 const HOLE_BYTES = 64 << 20;

@@ -3,12 +3,12 @@
  * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
  * since a published slot never changes.
  */
-import { aheadOf } from '../base/ahead.ts';
+import { aheadOf, RUN_BYTES, RunBuffers } from '../base/ahead.ts';
 import { findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
-import { joinRuns, type Run, RunBuffers } from '../store/append.ts';
+import { joinRuns, type Run } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
 import { assess, bitmapCounts } from '../store/proof.ts';
@@ -29,7 +29,6 @@ export type OnFindings = (findings: readonly StoreFinding[]) => Promise<void>;
 
 /** Entries, and their clusters' bits, that one hold compares. */
 const WINDOW_CLUSTERS = 32768;
-const BUFFER_BYTES = 1 << 20;
 
 /** Returns how many copied clusters were checked. */
 export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFindings): Promise<number> {
@@ -184,7 +183,7 @@ class StoreVerifier {
   }): Promise<void> {
     const { store, clusters } = copied;
     const size = store.identity.clusterSizeBytes;
-    const runs = joinRuns(clusters, Math.max(1, Math.floor(BUFFER_BYTES / size)));
+    const runs = joinRuns(clusters, Math.max(1, Math.floor(RUN_BYTES / size)));
     const read = async (run: Run) => ({
       run,
       checks: await this.#readRun(store, run, this.#buffers.take(run.count * size)),

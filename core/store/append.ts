@@ -3,7 +3,7 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
-import { aheadOf } from '../base/ahead.ts';
+import { aheadOf, RUN_BYTES, type RunBuffers } from '../base/ahead.ts';
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
@@ -41,26 +41,6 @@ export function joinRuns(indexes: readonly number[], most: number): Run[] {
     }
   }
   return runs;
-}
-
-/** How much of a batch is read, hashed or written at a time, unless a cluster is larger. */
-const RUN_BYTES = 1 << 20;
-
-/** Room for three runs, kept from batch to batch: one is being read, one hashed, one written. */
-export class RunBuffers {
-  readonly #buffers: Buffer[] = [];
-  #turn = 0;
-
-  /** What was given out three calls ago is given out again. */
-  take(lengthBytes: number): Buffer {
-    this.#turn = (this.#turn + 1) % 3;
-    let buffer = this.#buffers[this.#turn];
-    if (buffer === undefined || buffer.length < lengthBytes) {
-      buffer = Buffer.allocUnsafeSlow(Math.max(RUN_BYTES, lengthBytes));
-      this.#buffers[this.#turn] = buffer;
-    }
-    return buffer.subarray(0, lengthBytes);
-  }
 }
 
 /** Fills a buffer of `count` whole clusters, and returns the part that the store is to have. */
