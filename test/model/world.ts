@@ -134,6 +134,11 @@ export class World {
     this.#maybeCopied.clear();
   }
 
+  /** Beside what an earlier command left: the one that was to repair that may have ended before it had. */
+  #mayHave(number: number, copies: Iterable<readonly [number, CopyKind]>): void {
+    this.#maybeCopied.set(number, new Map([...(this.#maybeCopied.get(number) ?? []), ...copies]));
+  }
+
   /** A command that takes the lock, finishes what is in flight, and does nothing else. */
   async #changeNothing(closes = false): Promise<void> {
     const session = this.#host.session();
@@ -306,7 +311,7 @@ export class World {
     const newest = this.#model.snapshots.at(-1);
     if (newest !== undefined) {
       const maybe = new Map(plan.missing.map((index) => [index, this.#model.kindOfCopy(index)]));
-      this.#maybeCopied.set(newest.number, maybe);
+      this.#mayHave(newest.number, maybe);
       for (const index of observed.at(-1)?.copied ?? []) {
         if (newest.copied.has(index)) continue;
         const kind = maybe.get(index);
@@ -370,7 +375,7 @@ export class World {
     const handed = goes
       .flatMap(({ copied }) => [...copied.keys()])
       .map((index) => [index, 'handed-over'] as const);
-    for (const { number } of this.#model.snapshots) this.#maybeCopied.set(number, new Map(handed));
+    for (const { number } of this.#model.snapshots) this.#mayHave(number, handed);
     // What was handed over before it ended is there for good.
     this.#model.snapshots.forEach((snapshot, index) => {
       for (const cluster of observed[index]?.copied ?? []) {
