@@ -29,6 +29,9 @@ export const RESERVE_FILE = 'reserve';
 /** Of a file in the sidecar that is not what its name says yet. */
 export const UNFINISHED_SUFFIX = '.tmp';
 
+/** What is in memory of the reserve while it is made: four times the catalog may be much. */
+const RESERVE_PIECE_BYTES = 1 << 20;
+
 /** Where the sidecar of an image stands. The image's path has no symbolic link in it any more. */
 export function sidecarPath(imagePath: string): string {
   return `${imagePath}${SIDECAR_SUFFIX}`;
@@ -203,7 +206,9 @@ export class Sidecar {
       const file = await createLike(files, this.#reservePath, like);
       try {
         // Random, so that no file system compresses it away; twice what is needed now, so that it is not remade often.
-        await file.write(this.#host.randomBytes(2 * wantedBytes), 0);
+        for (let at = 0; at < 2 * wantedBytes; at += RESERVE_PIECE_BYTES) {
+          await file.write(this.#host.randomBytes(Math.min(RESERVE_PIECE_BYTES, 2 * wantedBytes - at)), at);
+        }
       } finally {
         await file.close();
       }
