@@ -3,7 +3,7 @@ import type { Question } from '../harness/question.ts';
 
 /** So many MiB are copied into the oldest of two snapshots. */
 const oldest = (image: string, mib: string) => `
-  snap-gc -q ${image}@a ${image}@b || true
+  for each in a b; do snap-gc -q ${image}@$each || true; done
   snap-create -q ${image}@a
   head -c "${mib}"M new | snap-write -q ${image}
   snap-create -q ${image}@b

@@ -20,6 +20,11 @@ import type { Reference } from './reference.ts';
 import { holeLengthBytes, type ReadRun, SnapshotReader } from './snapshot-reader.ts';
 import { Volume } from './volume.ts';
 
+/** Beside a busy writer every run waits for one of its batches; then as much is read at a time as a batch has. */
+const CONTENDED_BYTES = 16 << 20;
+/** Taking the lock takes less where nobody has it. */
+const WAIT_MS = 1;
+
 export interface ReadOptions {
   readonly offsetBytes: number;
   /** To the end where absent. */
@@ -45,6 +50,8 @@ interface ReadPlan {
   /** What is read of a store is read in whole clusters of this size. */
   readonly alignmentBytes: number;
   readonly read: RunReader;
+  /** Whether somebody else had the lock when the last run was read. */
+  readonly hadToWait: () => boolean;
   /** @throws `damage` */
   readonly check: (run: ReadRun) => void;
 }
@@ -170,7 +177,7 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
       await readOrigin(volume.origin, data, startBytes);
       return { offsetBytes: startBytes, lengthBytes: data.length, data, checks: [] };
     });
-  return { ...range, bufferBytes: RUN_BYTES, alignmentBytes: 0, read, check: () => undefined };
+  return { ...range, bufferBytes: RUN_BYTES, alignmentBytes: 0, read, hadToWait: () => hadToWait(volume), check: () => undefined };
 }
 
 function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions): ReadPlan {
@@ -179,14 +186,21 @@ function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions):
   const read: RunReader = (startBytes, buffer) =>
     readRun(volume, open, { startBytes, endBytes: range.endBytes, buffer }, options);
   const { bufferBytes, clusterSizeBytes: alignmentBytes } = reader;
-  return { ...range, bufferBytes, alignmentBytes, read, check: (run) => reader.check(run) };
+  const check = (run: ReadRun) => reader.check(run);
+  return { ...range, bufferBytes, alignmentBytes, read, hadToWait: () => hadToWait(volume), check };
+}
+
+function hadToWait({ waitedMs }: Volume): boolean {
+  return waitedMs > WAIT_MS;
 }
 
 /** One run ahead of its consumer, which may still be at the one before: in three buffers that take turns. */
 async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<ReadRun> {
   // A short range needs no more than itself, however it lies across clusters.
   const neededBytes = plan.endBytes - plan.startBytes + 2 * plan.alignmentBytes;
-  const bufferBytes = Math.min(plan.bufferBytes, neededBytes);
+  const leastBytes = Math.min(plan.bufferBytes, neededBytes);
+  const mostBytes = Math.min(Math.max(plan.bufferBytes, CONTENDED_BYTES), neededBytes);
+  let bufferBytes = leastBytes;
   const buffers = new RunBuffers();
   const start = (startBytes: number) => observed(plan.read(startBytes, buffers.take(bufferBytes)));
   let reading = plan.startBytes < plan.endBytes ? start(plan.startBytes) : undefined;
@@ -195,6 +209,9 @@ async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<R
       const run: ReadRun = await reading;
       if (signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const nextBytes = run.offsetBytes + run.lengthBytes;
+      bufferBytes = plan.hadToWait()
+        ? Math.min(bufferBytes * 2, mostBytes)
+        : Math.max(bufferBytes / 2, leastBytes);
       reading = nextBytes < plan.endBytes ? start(nextBytes) : undefined;
       yield run;
     }

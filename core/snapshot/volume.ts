@@ -39,6 +39,8 @@ export class Volume {
   readonly #access: Access;
   readonly #mutex = new Mutex();
   #attached: Attached | undefined;
+  /** How long the lock was waited for when it was taken the last time. */
+  waitedMs = 0;
 
   private constructor(
     context: Context,
@@ -124,7 +126,10 @@ export class Volume {
 
   #locked<T>(kind: LockKind, work: (hold: Hold | undefined) => Promise<T>): Promise<T> {
     return this.#mutex.run(async () => {
+      const { host } = this.context;
+      const startMs = host.monotonicMs();
       const lockFile = await this.#lock(kind);
+      this.waitedMs = host.monotonicMs() - startMs;
       try {
         const originStat = await this.#checkOrigin();
         const hold = this.#attached && (await this.#hold(this.#attached, kind, originStat));

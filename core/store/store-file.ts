@@ -21,7 +21,10 @@ import {
 import { checkSequences, ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
 import { decodeStoreHeader, encodeStoreHeader, isSameStore, type StoreIdentity } from './store-header.ts';
 
-const SMALL_BITMAP_BYTES = 1 << 18;
+/** So much of bitmaps is read with their holes before it is asked where these are, which takes some milliseconds to load. */
+const READ_WITH_HOLES_BYTES = 16 << 20;
+
+let readWithHolesBytes = 0;
 
 export interface StorePlace {
   readonly path: string;
@@ -142,8 +145,8 @@ export class StoreFile {
    */
   bitsFrom(firstByte: number): number {
     const { bitmapOffsetBytes, bitmapSizeBytes } = this.regions;
-    // To learn where holes are takes as long as reading a small bitmap.
-    if (bitmapSizeBytes <= SMALL_BITMAP_BYTES) return firstByte;
+    if (firstByte === 0) readWithHolesBytes += bitmapSizeBytes;
+    if (readWithHolesBytes <= READ_WITH_HOLES_BYTES) return firstByte;
     const foundBytes = this.#file.dataFrom(bitmapOffsetBytes + firstByte);
     return Math.max(firstByte, Math.min(foundBytes - bitmapOffsetBytes, bitmapSizeBytes));
   }
