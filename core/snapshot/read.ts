@@ -177,7 +177,14 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
       await readOrigin(volume.origin, data, startBytes);
       return { offsetBytes: startBytes, lengthBytes: data.length, data, checks: [] };
     });
-  return { ...range, bufferBytes: RUN_BYTES, alignmentBytes: 0, read, hadToWait: () => hadToWait(volume), check: () => undefined };
+  return {
+    ...range,
+    bufferBytes: RUN_BYTES,
+    alignmentBytes: 0,
+    read,
+    hadToWait: () => hadToWait(volume),
+    check: () => undefined,
+  };
 }
 
 function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions): ReadPlan {
@@ -209,9 +216,7 @@ async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<R
       const run: ReadRun = await reading;
       if (signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const nextBytes = run.offsetBytes + run.lengthBytes;
-      bufferBytes = plan.hadToWait()
-        ? Math.min(bufferBytes * 2, mostBytes)
-        : Math.max(bufferBytes / 2, leastBytes);
+      bufferBytes = plan.hadToWait() ? mostBytes : Math.max(bufferBytes / 2, leastBytes);
       reading = nextBytes < plan.endBytes ? start(nextBytes) : undefined;
       yield run;
     }
