@@ -30,12 +30,17 @@ const BUSY_HINT = 'try again, or wait longer with --wait';
 
 /**
  * Goes through the turnstile of `file`. Where it throws, nothing is held: `busy` when the deadline has passed,
- * `interrupted` when the signal was aborted, `io` when the system refused.
+ * `interrupted` when the signal was aborted, `io` when the system refused. Returns whether it had to wait.
  */
-export async function acquire(host: Waiter, file: Lockable, kind: LockKind, wait: LockWait): Promise<void> {
-  await pollLock(host, file, NEXT_LOCK_OFFSET_BYTES, kind, wait);
+export async function acquire(
+  host: Waiter,
+  file: Lockable,
+  kind: LockKind,
+  wait: LockWait,
+): Promise<boolean> {
+  const wasLate = await pollLock(host, file, NEXT_LOCK_OFFSET_BYTES, kind, wait);
   try {
-    await poll(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait);
+    return (await poll(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait)) || wasLate;
   } finally {
     file.unlock(NEXT_LOCK_OFFSET_BYTES);
   }
@@ -48,7 +53,7 @@ export function release(file: Lockable): void {
 
 /**
  * Takes the byte at `offsetBytes`, trying again until the deadline, and once more at it; a deadline that has
- * passed is one try. Throws as `acquire` does, and then does not hold the byte.
+ * passed is one try. Throws as `acquire` does, and then does not hold the byte. Returns whether it had to wait.
  */
 export async function pollLock(
   host: Waiter,
@@ -56,10 +61,10 @@ export async function pollLock(
   offsetBytes: number,
   kind: LockKind,
   wait: LockWait,
-): Promise<void> {
+): Promise<boolean> {
   // Who was told to end before it has the lock does not take it any more.
   await host.hearSignals();
-  await poll(host, file, offsetBytes, kind, wait);
+  return poll(host, file, offsetBytes, kind, wait);
 }
 
 async function poll(
@@ -68,7 +73,7 @@ async function poll(
   offsetBytes: number,
   kind: LockKind,
   wait: LockWait,
-): Promise<void> {
+): Promise<boolean> {
   const subject = wait.subject ?? file.path;
   for (let tries = 1; ; tries += 1) {
     if (wait.signal.aborted) {
@@ -76,7 +81,7 @@ async function poll(
         path: file.path,
       });
     }
-    if (file.tryLock(offsetBytes, kind)) return;
+    if (file.tryLock(offsetBytes, kind)) return tries > 1;
     const leftMs = wait.deadlineMs - host.monotonicMs();
     // Not "<= 0": a deadline of NaN must not wait for ever.
     if (!(leftMs > 0)) throw busy(file.path, subject, await holdersOf(host, file, offsetBytes));

@@ -22,8 +22,6 @@ import { Volume } from './volume.ts';
 
 /** Beside a busy writer every run waits for one of its batches; then as much is read at a time as a batch has. */
 const CONTENDED_BYTES = 16 << 20;
-/** Taking the lock takes less where nobody has it. */
-const WAIT_MS = 1;
 
 export interface ReadOptions {
   readonly offsetBytes: number;
@@ -182,7 +180,7 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
     bufferBytes: RUN_BYTES,
     alignmentBytes: 0,
     read,
-    hadToWait: () => hadToWait(volume),
+    hadToWait: () => volume.hadToWait,
     check: () => undefined,
   };
 }
@@ -194,11 +192,7 @@ function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions):
     readRun(volume, open, { startBytes, endBytes: range.endBytes, buffer }, options);
   const { bufferBytes, clusterSizeBytes: alignmentBytes } = reader;
   const check = (run: ReadRun) => reader.check(run);
-  return { ...range, bufferBytes, alignmentBytes, read, hadToWait: () => hadToWait(volume), check };
-}
-
-function hadToWait({ waitedMs }: Volume): boolean {
-  return waitedMs > WAIT_MS;
+  return { ...range, bufferBytes, alignmentBytes, read, hadToWait: () => volume.hadToWait, check };
 }
 
 /** One run ahead of its consumer, which may still be at the one before: in three buffers that take turns. */

@@ -39,8 +39,8 @@ export class Volume {
   readonly #access: Access;
   readonly #mutex = new Mutex();
   #attached: Attached | undefined;
-  /** How long the lock was waited for when it was taken the last time. */
-  waitedMs = 0;
+  /** Whether somebody else had the lock when it was taken the last time. */
+  hadToWait = false;
 
   private constructor(
     context: Context,
@@ -126,10 +126,7 @@ export class Volume {
 
   #locked<T>(kind: LockKind, work: (hold: Hold | undefined) => Promise<T>): Promise<T> {
     return this.#mutex.run(async () => {
-      const { host } = this.context;
-      const startMs = host.monotonicMs();
       const lockFile = await this.#lock(kind);
-      this.waitedMs = host.monotonicMs() - startMs;
       try {
         const originStat = await this.#checkOrigin();
         const hold = this.#attached && (await this.#hold(this.#attached, kind, originStat));
@@ -150,14 +147,15 @@ export class Volume {
     for (;;) {
       const directory = this.#attached?.sidecar.directory ?? (await findSidecar(host.files, this.imagePath));
       if (directory === undefined) {
-        await acquire(host, this.origin, this.#access === 'write' ? kind : 'shared', wait);
+        const originKind = this.#access === 'write' ? kind : 'shared';
+        this.hadToWait = await acquire(host, this.origin, originKind, wait);
         if ((await findSidecar(host.files, this.imagePath)) === undefined) return this.origin;
         release(this.origin);
         continue;
       }
       this.#attached ??= await this.#attach(directory);
       const file = this.#attached.sidecar.stateFile;
-      await acquire(host, file, kind, wait);
+      this.hadToWait = await acquire(host, file, kind, wait);
       // By the image's own way to it: a link may lead elsewhere by now.
       const there = await host.files.stat(path.join(sidecarPath(this.imagePath), STATE_FILE));
       const held = await file.stat();
