@@ -5,7 +5,7 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { findByName, type SnapshotRecord } from '../store/catalog.ts';
+import { findByName, findByUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
@@ -186,7 +186,14 @@ class Verifier {
     let digest: string | undefined;
     if (ok && record.digest !== undefined) {
       digest = await this.#digest(record);
-      if (digest !== record.digest) {
+      const now = digest === record.digest ? undefined : await this.#asItIsNow(record);
+      // Removed meanwhile: nobody needs it any more, and the name may be another one's.
+      if (digest !== record.digest && now === undefined) digest = undefined;
+      else if (now?.ending !== undefined) {
+        const message = `is invalid: ${now.ending.reason}`;
+        this.#findings.push({ name, kind: 'invalid', clusterIndex: undefined, message });
+        ok = false;
+      } else if (now !== undefined) {
         const message =
           digest === undefined
             ? 'could not be read'
@@ -198,6 +205,14 @@ class Verifier {
     }
     const clustersChecked = this.#checked.get(record.uuid) ?? 0;
     return { name, ok, clustersChecked, digest, recordedDigest: record.digest };
+  }
+
+  /** Undefined where it was removed since we began. */
+  #asItIsNow({ uuid }: SnapshotRecord): Promise<SnapshotRecord | undefined> {
+    return this.#volume.shared(async (hold) => {
+      const record = hold && findByUuid(hold.catalog, uuid);
+      return record?.hidden === true ? undefined : record;
+    });
   }
 
   async #digest(record: SnapshotRecord): Promise<string | undefined> {
