@@ -19,7 +19,7 @@ export interface LockWait {
   readonly subject?: string | undefined;
 }
 
-type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'hearSignals' | 'lockHolders'>;
+type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'lockHolders'>;
 type Lockable = Pick<RandomAccessFile, 'path' | 'tryLock' | 'unlock' | 'stat'>;
 
 const IMMEDIATE_TRIES = 4;
@@ -33,14 +33,16 @@ const BUSY_HINT = 'try again, or wait longer with --wait';
  * `interrupted` when the signal was aborted, `io` when the system refused. Returns whether it had to wait.
  */
 export async function acquire(
-  host: Waiter,
+  host: Waiter & Pick<Host, 'hearSignals'>,
   file: Lockable,
   kind: LockKind,
   wait: LockWait,
 ): Promise<boolean> {
+  // Who was told to end before it has the lock does not take it any more.
+  await host.hearSignals();
   const wasLate = await pollLock(host, file, NEXT_LOCK_OFFSET_BYTES, kind, wait);
   try {
-    return (await poll(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait)) || wasLate;
+    return (await pollLock(host, file, ACTIVE_LOCK_OFFSET_BYTES, kind, wait)) || wasLate;
   } finally {
     file.unlock(NEXT_LOCK_OFFSET_BYTES);
   }
@@ -56,18 +58,6 @@ export function release(file: Lockable): void {
  * passed is one try. Throws as `acquire` does, and then does not hold the byte. Returns whether it had to wait.
  */
 export async function pollLock(
-  host: Waiter,
-  file: Lockable,
-  offsetBytes: number,
-  kind: LockKind,
-  wait: LockWait,
-): Promise<boolean> {
-  // Who was told to end before it has the lock does not take it any more.
-  await host.hearSignals();
-  return poll(host, file, offsetBytes, kind, wait);
-}
-
-async function poll(
   host: Waiter,
   file: Lockable,
   offsetBytes: number,
