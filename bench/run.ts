@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Answer, ask, type Outcome } from './harness/ask.ts';
 import { Place } from './harness/place.ts';
+import { runProgram } from './harness/program.ts';
 import type { Question } from './harness/question.ts';
 import { QUESTIONS } from './questions/index.ts';
 import { renderChart } from './report/chart.ts';
@@ -108,18 +109,6 @@ async function main(words: readonly string[], signal: AbortSignal): Promise<numb
   return answers.some(({ outcome }) => outcome.kind === 'failed') ? 1 : 0;
 }
 
-const stop = new AbortController();
-for (const [signal, status] of [
-  ['SIGHUP', 129],
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => stop.abort(status));
-}
-try {
-  process.exitCode = await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  if (error instanceof Refusal) console.error(`bench: ${error.message}`);
-  else if (!stop.signal.aborted) console.error(error);
-  process.exitCode = stop.signal.aborted ? Number(stop.signal.reason) : 2;
-}
+await runProgram(main, (error) =>
+  console.error(error instanceof Refusal ? `bench: ${error.message}` : error),
+);

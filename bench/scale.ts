@@ -11,6 +11,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { formatSize } from '../core/base/units.ts';
 import { chooseClusterSize } from '../core/snapshot/cluster-size.ts';
 import { Place, ScriptFailure, TooSlow } from './harness/place.ts';
+import { runProgram } from './harness/program.ts';
 import { MOUNTING, mountBtrfs, sparseFiles } from './questions/parts.ts';
 import { machineFacts } from './report/machine.ts';
 import { commandsOf, JSON_BYTES_FILE } from './scale/commands.ts';
@@ -141,17 +142,4 @@ async function main(words: readonly string[], signal: AbortSignal): Promise<numb
   }
 }
 
-const stop = new AbortController();
-for (const [signal, status] of [
-  ['SIGHUP', 129],
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => stop.abort(status));
-}
-try {
-  process.exitCode = await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  if (!stop.signal.aborted) console.error(error);
-  process.exitCode = stop.signal.aborted ? Number(stop.signal.reason) : 2;
-}
+await runProgram(main);
