@@ -4,7 +4,7 @@ import { parseTime } from '../core/base/time.ts';
 import { parseSize } from '../core/base/units.ts';
 import { parseReference } from '../core/snapshot/reference.ts';
 import { runCommand } from './shared/command.ts';
-import { declareCommand, one, oneOf, text, value } from './shared/options.ts';
+import { declareCommand, one, oneOf, text, value, values } from './shared/options.ts';
 
 /** Labels stand in the catalog, which every command reads. */
 const MAX_LABEL_BYTES = 1024;
@@ -28,6 +28,12 @@ const spec = declareCommand({
       'a power of two from 4K to 16M (default 64K, more for huge images)',
     ),
     store: value('PATH', text, "keep this snapshot's copies there: a directory, or a new file"),
+    spill: values(
+      'PATH',
+      text,
+      'when the file of the store is full, or its disk is, copies go on there: a directory, or a new file',
+    ),
+    maxStoreFile: value('SIZE', parseSize, 'how long a file of the store may become by copying'),
     maxSize: value('SIZE', parseSize, 'limit of the data copied for this snapshot'),
     onFull: value(
       'WHAT',
@@ -54,6 +60,8 @@ runCommand(spec, async (options, { context, report }) => {
   const created = await createSnapshot(context, reference, {
     clusterSizeBytes: options.clusterSize,
     storePath: options.store,
+    spillPaths: options.spill,
+    maxStoreFileBytes: options.maxStoreFile,
     maxSizeBytes: options.maxSize,
     onFull: options.onFull ?? 'invalidate',
     label: options.label,

@@ -4,7 +4,7 @@
  */
 import { getBit } from '../base/bitmap.ts';
 import { hasCode } from '../base/errors.ts';
-import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import { filesOfSame, isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import type { Hold } from './hold.ts';
 
@@ -34,12 +34,35 @@ export async function whoLacks(hold: Hold, clusters: readonly number[]): Promise
   return lacks;
 }
 
+/**
+ * Of `clusters`, ascending, those that the newest store lacks and somebody else lacks too: whoever is read at all reads
+ * them from the origin. Ends at the newest snapshot that is read, since older ones read through its stores.
+ * @throws what keeps a file of a snapshot that spilled from being read: another of its files must not get what that has
+ */
+export async function clustersNeeded(hold: Hold, clusters: readonly number[]): Promise<number[]> {
+  const { clusterSizeBytes, snapshots } = hold.catalog;
+  const needed: number[] = [];
+  let nowhereYet = clusters;
+  for (const record of [...snapshots].reverse()) {
+    if (nowhereYet.length === 0) break;
+    const there = await clustersOf(hold, record, nowhereYet);
+    const count = isAlive(record) ? clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes }) : 0;
+    const lacking = nowhereYet.filter((clusterIndex) => !there.has(clusterIndex));
+    needed.push(...lacking.filter((clusterIndex) => clusterIndex < count));
+    nowhereYet = lacking.filter((clusterIndex) => clusterIndex >= count);
+  }
+  return needed.sort((a, b) => a - b);
+}
+
 /** The clusters that somebody lacks, ascending. */
 export function neededBy(lacks: readonly Lack[]): number[] {
   return [...new Set(lacks.flatMap(({ clusters }) => clusters))].sort((a, b) => a - b);
 }
 
-/** Of `clusters`, those that a store has. One that cannot be read counts as having none: more is kept, or ends, then. */
+/**
+ * Of `clusters`, those that a store has. One that cannot be read counts as having none: more is kept, or ends, then.
+ * @throws `damage`, `not-found` of a store that is not its snapshot's only one
+ */
 export async function clustersOf(
   hold: Hold,
   record: SnapshotRecord,
@@ -60,7 +83,8 @@ export async function clustersOf(
     try {
       await hold.readBits(record, bits, first >>> 3);
     } catch (error) {
-      if (hasCode(error, 'damage', 'not-found', 'newer-version')) return new Set();
+      const mayPass = hasCode(error, 'damage', 'not-found', 'newer-version');
+      if (mayPass && filesOfSame(hold.catalog, record).length === 1) return new Set();
       throw error;
     }
     for (const clusterIndex of clusters.slice(at, end)) {

@@ -6,7 +6,7 @@
  */
 import { findBit, getBit } from '../base/bitmap.ts';
 import { SnapError } from '../base/errors.ts';
-import type { SnapshotRecord } from '../store/catalog.ts';
+import { ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import type { Hold } from './hold.ts';
 import { FROM_ORIGIN, UNKNOWN_SOURCE } from './run-planner.ts';
@@ -20,6 +20,8 @@ interface Window {
   /** What the sealed stores say; the newest is laid over it each time. */
   readonly sources: Int16Array;
   readonly broken: SnapError | undefined;
+  /** The snapshot whose store is broken: only other files of it may still answer. */
+  readonly brokenOwner: string | undefined;
 }
 
 export class Chain {
@@ -42,7 +44,13 @@ export class Chain {
     const at = firstCluster - windowStart;
     const sources = window.sources.slice(at, Math.min(at + count, WINDOW_CLUSTERS));
     const newest = snapshots.length - 1;
-    if (window.broken === undefined) await this.#overlayNewest(hold, { sources, firstCluster, newest });
+    const record = snapshots[newest];
+    if (record && mayAnswer(record, window.brokenOwner))
+      await this.#overlayNewest(hold, { sources, firstCluster, newest });
+    if (this.broken !== undefined) {
+      for (const [index, source] of sources.entries())
+        if (source === FROM_ORIGIN) sources[index] = UNKNOWN_SOURCE;
+    }
     return sources;
   }
 
@@ -61,10 +69,7 @@ export class Chain {
         }
       }
     } catch (error) {
-      this.broken = brokenBy(error);
-      sources.forEach((source, index) => {
-        if (source === FROM_ORIGIN) sources[index] = UNKNOWN_SOURCE;
-      });
+      this.broken ??= brokenBy(error);
     }
   }
 
@@ -76,8 +81,10 @@ export class Chain {
     const remaining = Buffer.alloc(WINDOW_BYTES, 0xff);
     const bits = Buffer.alloc(WINDOW_BYTES);
     let broken: SnapError | undefined;
-    for (let index = own; index < snapshots.length - 1 && broken === undefined; index += 1) {
+    let brokenOwner: string | undefined;
+    for (let index = own; index < snapshots.length - 1; index += 1) {
       const record = snapshots[index] as SnapshotRecord;
+      if (!mayAnswer(record, brokenOwner)) continue;
       const geometry = { sizeBytes: record.sizeBytes, clusterSizeBytes };
       const inWindow = Math.min(clusterCount(geometry) - firstCluster, WINDOW_CLUSTERS);
       try {
@@ -85,8 +92,9 @@ export class Chain {
         if (inWindow <= 0) await hold.stores.open(hold.catalog, record);
         else await hold.readBits(record, bits.subarray(0, Math.ceil(inWindow / 8)), firstCluster / 8);
       } catch (error) {
-        broken = brokenBy(error);
-        break;
+        broken ??= brokenBy(error);
+        brokenOwner = ownerUuid(record);
+        continue;
       }
       if (inWindow <= 0) continue;
       for (let at = 0; at < Math.ceil(inWindow / 8); at += 1)
@@ -100,14 +108,17 @@ export class Chain {
         remaining[bit >>> 3] = (remaining[bit >>> 3] ?? 0) & ~(1 << (bit & 7));
       }
     }
-    if (broken !== undefined) {
-      sources.forEach((source, index) => {
-        if (source === FROM_ORIGIN) sources[index] = UNKNOWN_SOURCE;
-      });
-    }
-    this.#window = { stamp, firstCluster, sources, broken };
+    this.#window = { stamp, firstCluster, sources, broken, brokenOwner };
     return this.#window;
   }
+}
+
+/**
+ * Behind a store that cannot be read only other files of the same snapshot may have a cluster for certain: no cluster is
+ * in two of them.
+ */
+function mayAnswer(record: SnapshotRecord, brokenOwner: string | undefined): boolean {
+  return brokenOwner === undefined || ownerUuid(record) === brokenOwner;
 }
 
 /** Whatever is wrong with a store of the chain, it is damage to the snapshots that read through it (invariant 3). */

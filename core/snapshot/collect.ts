@@ -5,17 +5,17 @@
 
 import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
 import type { Pace } from '../store/append.ts';
-import { findByName, type SnapshotRecord } from '../store/catalog.ts';
+import { findByName, ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { settleIfOpen } from './closing.ts';
 import type { Context } from './context.ts';
-import { garbageInSidecar, removeGarbage, removeUnfinishedSidecars } from './garbage.ts';
+import { findGarbage, removeGarbage, removeLeftovers, removeUnfinishedSidecars } from './garbage.ts';
 import type { Hold } from './hold.ts';
 import { changedOutside, trustNow } from './outside-change.ts';
 import { noSuchSnapshot } from './read.ts';
 import { repairLostBitmaps } from './recover.ts';
 import { removeSnapshot } from './remove.ts';
 import { hasAnyRule, planRetention, type RetentionRules } from './retention.ts';
-import { handOverBytes, storeBytes } from './space.ts';
+import { handOverBytes, snapshotBytes, storeBytes } from './space.ts';
 import { Volume } from './volume.ts';
 
 export interface CollectRequest {
@@ -85,6 +85,7 @@ export async function collectSnapshots(
       if (request.names === undefined) {
         bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
       }
+      await volume.exclusive(async (hold) => hold && removeLeftovers(hold));
       await settleIfOpen(volume);
       return result(plan, bytesFreed);
     });
@@ -113,7 +114,7 @@ function planByNames(hold: Hold, names: readonly string[]): Plan {
   return {
     kept: named.filter(({ uuid }) => !chosen.has(uuid)).map(({ name }) => ({ name, reasons: [] })),
     removed: named.filter(({ uuid }) => chosen.has(uuid)).map(({ name }) => ({ name, reasons: ['named'] })),
-    uuids: hold.catalog.snapshots.filter(({ uuid }) => chosen.has(uuid)).map(({ uuid }) => uuid),
+    uuids: hold.catalog.snapshots.filter((record) => chosen.has(ownerUuid(record))).map(({ uuid }) => uuid),
   };
 }
 
@@ -129,7 +130,12 @@ async function planByRules(hold: Hold, request: CollectRequest): Promise<Plan> {
   const reasons = new Map(plan.removed.map((verdict) => [verdict.name, verdict.reasons]));
   for (const record of named) if (!valid.includes(record)) reasons.set(record.name, ['invalid']);
   if (request.maxTotalBytes !== undefined) await fitTotal(hold, named, reasons, request.maxTotalBytes);
-  const goes = (record: SnapshotRecord) => record.hidden || reasons.has(record.name);
+  const byUuid = new Map(snapshots.map((record) => [record.uuid, record]));
+  const goes = (record: SnapshotRecord): boolean => {
+    // A part goes with its snapshot, or after it.
+    const owner = record.part && byUuid.get(record.part.ofUuid);
+    return owner === undefined ? record.hidden || reasons.has(record.name) : goes(owner);
+  };
   return {
     kept: plan.kept
       .filter(({ name }) => !reasons.has(name))
@@ -147,7 +153,7 @@ async function fitTotal(
   maxTotalBytes: number,
 ): Promise<void> {
   const sizes = new Map<string, number>();
-  for (const record of named) sizes.set(record.uuid, await storeBytes(hold, record));
+  for (const record of named) sizes.set(record.uuid, await snapshotBytes(hold, record));
   const staying = named.filter(({ name }) => !reasons.has(name));
   const going = new Set(named.filter(({ name }) => reasons.has(name)).map(({ uuid }) => uuid));
   let totalBytes = staying.reduce((sum, { uuid }) => sum + (sizes.get(uuid) ?? 0), 0);
@@ -170,7 +176,7 @@ async function expectedBytes(hold: Hold, plan: Plan, request: CollectRequest): P
   }
   bytes -= await handOverBytes(hold, going);
   if (request.names === undefined) {
-    for (const filePath of await garbageInSidecar(hold)) {
+    for (const filePath of await findGarbage(hold)) {
       bytes += (await hold.context.host.files.linkStat(filePath))?.allocatedBytes ?? 0;
     }
   }

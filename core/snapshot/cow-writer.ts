@@ -14,17 +14,18 @@ import { NIL_UUID } from '../base/uuid.ts';
 import { AppendBatch, RepairNeeded, type Run } from '../store/append.ts';
 import { isAlive } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
-import { neededBy, whoLacks } from './chain-lack.ts';
+import { clustersNeeded } from './chain-lack.ts';
 import type { Extent } from './extents.ts';
 import type { ActiveStore, Hold } from './hold.ts';
-import { endForLackOfSpace, limitReached } from './limits.ts';
+import { countNotZero, endForLackOfSpace, limitReached } from './limits.ts';
 import { readOldContent } from './origin.ts';
 import { giveUp } from './recover.ts';
+import { fileFull, roomInFile, spill } from './spill.ts';
 
 export interface BatchResult {
   readonly clustersCopied: number;
   readonly bytesCopied: number;
-  /** Whose store received the copies. */
+  /** The store that received copies last. */
   readonly storeUuid: string | undefined;
 }
 
@@ -70,9 +71,25 @@ export async function missingClusters(
     }
   }
   const clusters = [...missing].sort((a, b) => a - b);
-  if (isAlive(active.record)) return clusters;
-  // The newest has ended: older ones may have some of these in stores of their own.
-  return neededBy(await whoLacks(hold, clusters));
+  // One that has ended, or is a part: older ones may have some of these in stores of their own.
+  return isAlive(active.record) ? clusters : clustersNeeded(hold, clusters);
+}
+
+/** As many of `missing`, from the first on, as the file of the store may still take. */
+async function fittingInFile(
+  hold: Hold,
+  active: ActiveStore,
+  missing: readonly number[],
+): Promise<readonly number[]> {
+  const room = await roomInFile(hold, active);
+  // Zero clusters take no space, so near the end it is worth looking.
+  if (missing.length <= room || (await countNotZero(hold, active, missing)) <= room) return missing;
+  return missing.slice(0, room);
+}
+
+/** Copies have no place any more: they go on in another file, or whom they are for ends. */
+async function spillOrEnd(hold: Hold, missing: readonly number[], error: SnapError): Promise<void> {
+  if (!(await spill(hold))) await endForLackOfSpace(hold, missing, error);
 }
 
 /** What the origin holds in adjacent clusters. */
@@ -101,22 +118,36 @@ export class CowWriter {
    */
   async apply(hold: Hold, extents: readonly Extent[]): Promise<BatchResult> {
     await hold.ensureOpen();
+    const copied = { clustersCopied: 0, bytesCopied: 0, storeUuid: undefined as string | undefined };
     let repaired = false;
     for (;;) {
       // A store that nobody needs any more may be as it will.
       const active = hold.catalog.snapshots.some(isAlive) ? await hold.active() : undefined;
       const missing = active === undefined ? [] : await missingClusters(hold, active, extents);
       if (active !== undefined && (await limitReached(hold, active, missing))) continue;
+      const fitting = active === undefined ? missing : await fittingInFile(hold, active, missing);
+      if (active !== undefined && fitting.length === 0 && missing.length > 0) {
+        await spillOrEnd(hold, missing, fileFull(active));
+        continue;
+      }
+      const complete = fitting.length === missing.length;
       try {
-        const result = await this.#copy(hold, active, missing);
-        await this.#writeOrigin(hold, active, { extents, copied: result.clustersCopied > 0 });
-        return result;
+        const result = await this.#copy(hold, active, fitting, complete);
+        copied.clustersCopied += result.clustersCopied;
+        copied.bytesCopied += result.bytesCopied;
+        copied.storeUuid = result.storeUuid ?? copied.storeUuid;
+        if (complete) {
+          await this.#writeOrigin(hold, active, { extents, copied: result.clustersCopied > 0 });
+          return copied;
+        }
+        await hold.finish({ bitsDirty: true });
+        if (active !== undefined) hold.keepActive(active);
       } catch (error) {
         if (!(error instanceof CopyFailed)) throw error;
         await this.#giveUp(hold, active, error);
         if (error.cause instanceof RepairNeeded && !repaired) repaired = true;
         else if (error.cause instanceof RepairNeeded && active !== undefined) throw damagedTable(active);
-        else if (hasCode(error.cause, 'no-space')) await endForLackOfSpace(hold, missing, error.cause);
+        else if (hasCode(error.cause, 'no-space')) await spillOrEnd(hold, missing, error.cause);
         else throw error.cause;
       }
     }
@@ -136,12 +167,17 @@ export class CowWriter {
     if (hasCode(cause, 'no-space') && firstSlot !== undefined) await active?.store.cutSlots(firstSlot);
   }
 
-  async #copy(hold: Hold, active: ActiveStore | undefined, missing: readonly number[]): Promise<BatchResult> {
+  async #copy(
+    hold: Hold,
+    active: ActiveStore | undefined,
+    missing: readonly number[],
+    writesOrigin: boolean,
+  ): Promise<BatchResult> {
     const mark = {
       storeUuid: active?.record.uuid ?? NIL_UUID,
       firstCluster: missing[0] ?? 0,
       lastCluster: missing.at(-1) ?? 0,
-      writesOrigin: true,
+      writesOrigin,
     };
     const batch = await hold.begin(mark, active?.flushRecord.made.batch);
     if (active === undefined || missing.length === 0) {

@@ -3,31 +3,25 @@
  * That takes the same short time for any size of image, since nothing of the data is read.
  */
 import * as path from 'node:path';
-import { quietly, SnapError } from '../base/errors.ts';
+import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom } from '../base/uuid.ts';
-import {
-  type Catalog,
-  MAX_SNAPSHOT_COUNT,
-  newestRecord,
-  type SnapshotRecord,
-  STORE_SUFFIX,
-} from '../store/catalog.ts';
-import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
+import { type Catalog, MAX_SNAPSHOT_COUNT, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
-import { sidecarPath, storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
-import { StoreFile } from '../store/store-file.ts';
+import { sidecarPath } from '../store/sidecar.ts';
+import { addStore } from './add-store.ts';
 import { closeState } from './closing.ts';
 import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';
 import type { Context } from './context.ts';
 import { buildFirstSidecar } from './first-sidecar.ts';
 import type { Hold } from './hold.ts';
-import { closeSidecar, likeImage, remarkOwner } from './like-image.ts';
+import { closeSidecar } from './like-image.ts';
 import type { Reference } from './reference.ts';
-import { chooseStorePath, prepareStorePath } from './store-path.ts';
+import { planSpill, type SpillOptions } from './spill.ts';
+import { chooseStorePath } from './store-path.ts';
 import { Volume } from './volume.ts';
 
-export interface CreateOptions {
+export interface CreateOptions extends SpillOptions {
   readonly clusterSizeBytes?: number | undefined;
   /** A directory, or a file that does not exist yet. */
   readonly storePath?: string | undefined;
@@ -73,7 +67,7 @@ export async function createSnapshot(
         sizeBytes: record.sizeBytes,
         clusterSizeBytes: catalog.clusterSizeBytes,
         clusterCount: clusterCount({ ...record, clusterSizeBytes: catalog.clusterSizeBytes }),
-        storePaths: [path.resolve(plan.directory, record.storePath)],
+        storePaths: [path.resolve(plan.directory, record.storePath), ...(record.spill?.paths ?? [])],
       };
     });
   } finally {
@@ -127,6 +121,7 @@ async function planSnapshot(
   const directory = sidecarPath(volume.imagePath);
   const storeName = `${name}-${uuid.slice(0, 8)}${STORE_SUFFIX}`;
   const storePath = await chooseStorePath(volume, options.storePath, storeName);
+  const spill = await planSpill(volume, options, { name, uuid, sizeBytes, clusterSizeBytes, storePath });
   const record: SnapshotRecord = {
     name,
     uuid,
@@ -139,6 +134,7 @@ async function planSnapshot(
     onFull: options.onFull,
     label: options.label,
     storePath,
+    spill,
   };
   const catalog: Catalog = {
     sidecarUuid: present?.sidecarUuid ?? uuidFromRandom(host.randomBytes(16)),
@@ -171,67 +167,11 @@ function chooseName(
   }
 }
 
-async function addSnapshot(hold: Hold, plan: Plan): Promise<void> {
-  const { record } = plan;
-  const { files } = hold.context.host;
+async function addSnapshot(hold: Hold, { catalog, record }: Plan): Promise<void> {
   await hold.ensureOpen();
   // The sync point (fss, snap.c): what the origin holds now is on disk before it is called frozen.
   await hold.origin.syncAll();
-  const previous = newestRecord(hold.catalog);
-  const active = await hold.active();
-  const sealed = active?.flushRecord.made;
-  // From now on nobody looks after its bits: they must be on disk.
-  if (active !== undefined && hold.state.bitsDirty) await hold.flushBits(active.store);
-  const storePath = hold.sidecar.storePath(record);
-  await prepareStorePath(files, storePath);
   await closeSidecar(hold);
-  await makeStore(hold, plan, storePath);
-  try {
-    await hold.commit(
-      (catalog) => ({
-        ...plan.catalog,
-        snapshots: [
-          ...catalog.snapshots.map((each) => (each.uuid === previous?.uuid ? { ...each, sealed } : each)),
-          record,
-        ],
-      }),
-      { figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD } },
-    );
-  } catch (error) {
-    await quietly(() => removeUnlessCommitted(hold, record, storePath));
-    throw error;
-  }
+  await addStore(hold, record, ({ snapshots }) => ({ ...catalog, snapshots: [...snapshots, record] }));
   await closeState(hold);
-}
-
-/**
- * An empty store under its name, durably. In the sidecar it is made under a name that says it is unfinished, so that
- * after a crash a store's header is never in doubt; elsewhere nobody would find that one again.
- */
-async function makeStore(hold: Hold, plan: Plan, storePath: string): Promise<void> {
-  const { files } = hold.context.host;
-  const inside = path.dirname(storePath) === hold.sidecar.directory;
-  const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
-  const identity = storeIdentity(plan.catalog, plan.record);
-  const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat));
-  try {
-    try {
-      await remarkOwner(hold.context, hold.originStat, store);
-    } finally {
-      await store.close();
-    }
-    if (inside) await files.rename(makePath, storePath);
-    await files.syncDirectory(path.dirname(storePath));
-  } catch (error) {
-    for (const made of [makePath, storePath]) {
-      await quietly(async () => (await files.linkStat(made)) !== undefined && files.remove(made));
-    }
-    throw error;
-  }
-}
-
-/** A commit that failed may have taken place all the same: only the catalog on disk knows. */
-async function removeUnlessCommitted(hold: Hold, record: SnapshotRecord, storePath: string): Promise<void> {
-  const { snapshots } = await hold.sidecar.readCatalog();
-  if (!snapshots.some(({ uuid }) => uuid === record.uuid)) await hold.context.host.files.remove(storePath);
 }

@@ -8,18 +8,19 @@ import * as path from 'node:path';
 import { hasCode } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { acquire, release } from '../io/turnstile.ts';
-import { STORE_SUFFIX } from '../store/catalog.ts';
+import { type Leftover, STORE_SUFFIX } from '../store/catalog.ts';
 import { CATALOG_FILE, RESERVE_FILE, STATE_FILE, sidecarPath, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
+import { unfinishedParts } from './spill.ts';
 import type { Volume } from './volume.ts';
 
 const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{16}\.tmp$/;
 const UNFINISHED_CATALOG = `${CATALOG_FILE}${UNFINISHED_SUFFIX}`;
 const UNFINISHED_STORE_PATTERN = /-[0-9a-f]{8}\.cow\.tmp$/;
 
-/** Stores in the sidecar that belong to it and that its catalog does not name, and a catalog never renamed. */
-export async function garbageInSidecar(hold: Hold): Promise<string[]> {
+/** Stores, in the sidecar or where a snapshot may spill to, that its catalog does not name, and a catalog never renamed. */
+export async function findGarbage(hold: Hold): Promise<string[]> {
   const { files } = hold.context.host;
   const { directory } = hold.sidecar;
   const named = new Set(hold.catalog.snapshots.map((record) => hold.sidecar.storePath(record)));
@@ -31,13 +32,22 @@ export async function garbageInSidecar(hold: Hold): Promise<string[]> {
     if (!name.endsWith(STORE_SUFFIX)) continue;
     if (await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid)) garbage.push(filePath);
   }
+  for (const record of hold.catalog.snapshots) garbage.push(...(await unfinishedParts(hold, record)));
+  garbage.push(...(await leftoverPaths(hold)));
   return garbage;
 }
 
-async function isStoreOfSidecar(files: FileSystem, filePath: string, sidecarUuid: string): Promise<boolean> {
+/** @param storeUuid of which store, if not of any */
+async function isStoreOfSidecar(
+  files: FileSystem,
+  filePath: string,
+  sidecarUuid: string,
+  storeUuid?: string,
+): Promise<boolean> {
   const file = await files.openItself(filePath, 'read');
   try {
-    return (await readStoreIdentity(file)).sidecarUuid === sidecarUuid;
+    const identity = await readStoreIdentity(file);
+    return identity.sidecarUuid === sidecarUuid && [identity.storeUuid, undefined].includes(storeUuid);
   } catch (error) {
     if (hasCode(error, 'damage', 'newer-version')) return false;
     throw error;
@@ -46,11 +56,43 @@ async function isStoreOfSidecar(files: FileSystem, filePath: string, sidecarUuid
   }
 }
 
+/** What is left of removed stores outside of the sidecar. */
+async function leftoverPaths(hold: Hold): Promise<string[]> {
+  const { files } = hold.context.host;
+  const { sidecarUuid, leftovers = [] } = hold.catalog;
+  const found: string[] = [];
+  for (const { uuid, path: filePath } of leftovers) {
+    if ((await files.linkStat(filePath))?.kind !== 'file') continue;
+    if (await isStoreOfSidecar(files, filePath, sidecarUuid, uuid)) found.push(filePath);
+  }
+  return found;
+}
+
+/**
+ * In an exclusive hold: removes what is left of removed stores outside of the sidecar, and forgets them once that is
+ * durable. Of a disk that is not mounted nothing is known, and they are remembered.
+ */
+export async function removeLeftovers(hold: Hold): Promise<void> {
+  const { files } = hold.context.host;
+  const { leftovers = [] } = hold.catalog;
+  if (leftovers.length === 0) return;
+  for (const filePath of await leftoverPaths(hold)) await files.remove(filePath);
+  const reachable = new Set<string>();
+  for (const directory of new Set(leftovers.map((each) => path.dirname(each.path)))) {
+    if ((await files.stat(directory))?.kind !== 'directory') continue;
+    await files.syncDirectory(directory);
+    reachable.add(directory);
+  }
+  const isKept = (each: Leftover) => !reachable.has(path.dirname(each.path));
+  if (leftovers.every(isKept)) return;
+  await hold.commit((catalog) => ({ ...catalog, leftovers: catalog.leftovers?.filter(isKept) ?? [] }));
+}
+
 /** In an exclusive hold. Returns the bytes freed. */
 export async function removeGarbage(hold: Hold): Promise<number> {
   const { files } = hold.context.host;
   let bytes = 0;
-  for (const filePath of await garbageInSidecar(hold)) {
+  for (const filePath of await findGarbage(hold)) {
     bytes += (await files.linkStat(filePath))?.allocatedBytes ?? 0;
     await files.remove(filePath);
   }

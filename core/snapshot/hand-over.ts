@@ -5,7 +5,7 @@
 import { RunBuffers } from '../base/ahead.ts';
 import { findBit } from '../base/bitmap.ts';
 import { AppendBatch, type AppendTarget, PACE, type Pace, type Run } from '../store/append.ts';
-import type { SnapshotRecord } from '../store/catalog.ts';
+import { filesOfSame, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';
 import { ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
@@ -18,6 +18,10 @@ export interface HandOverStep {
   readonly bytes: number;
   /** Nothing is left that the receiver lacks. */
   readonly complete: boolean;
+}
+
+function removeBits(bits: Buffer, which: Buffer): void {
+  for (let at = 0; at < bits.length; at += 1) bits[at] = (bits[at] ?? 0) & ~(which[at] ?? 0);
 }
 
 export class HandOver {
@@ -93,7 +97,7 @@ export class HandOver {
     );
   }
 
-  /** Clusters, at most `most`, that the donor has, the receiver lacks, and its size covers. */
+  /** Clusters, at most `most`, that the donor has, the receiver's snapshot lacks in all its files, and its size covers. */
   async #missing(hold: Hold, target: AppendTarget, most: number): Promise<number[]> {
     const geometry = (record: SnapshotRecord) => ({
       sizeBytes: record.sizeBytes,
@@ -102,7 +106,13 @@ export class HandOver {
     const count = Math.min(clusterCount(geometry(this.#donor)), clusterCount(geometry(this.#receiver)));
     const bits = Buffer.alloc(Math.ceil(count / 8));
     await hold.readBits(this.#donor, bits, 0);
-    for (let at = 0; at < bits.length; at += 1) bits[at] = (bits[at] ?? 0) & ~(target.bitmap.bits[at] ?? 0);
+    removeBits(bits, target.bitmap.bits);
+    const there = Buffer.alloc(bits.length);
+    for (const record of filesOfSame(hold.catalog, this.#receiver)) {
+      if (record.uuid === this.#receiver.uuid) continue;
+      await hold.readBits(record, there, 0);
+      removeBits(bits, there);
+    }
     const missing: number[] = [];
     for (let bit = findBit(bits, true, 0, count); bit < count && missing.length < most; ) {
       missing.push(bit);

@@ -102,7 +102,12 @@ function limitRefusal(hold: Hold, owner: SnapshotRecord, needed: readonly number
   );
 }
 
-async function countNotZero(hold: Hold, active: ActiveStore, missing: readonly number[]): Promise<number> {
+/** Of clusters of the origin, how many a copy of would take a slot. */
+export async function countNotZero(
+  hold: Hold,
+  active: ActiveStore,
+  missing: readonly number[],
+): Promise<number> {
   const { identity } = active.store;
   const content = Buffer.allocUnsafe(identity.clusterSizeBytes);
   let count = 0;

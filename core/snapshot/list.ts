@@ -3,14 +3,21 @@ import * as path from 'node:path';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
 import { acquire, release } from '../io/turnstile.ts';
-import { type Catalog, newestRecord, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
+import {
+  type Catalog,
+  filesOfSame,
+  newestRecord,
+  ownerUuid,
+  type SnapshotRecord,
+  STORE_SUFFIX,
+} from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import { findSidecar, SIDECAR_SUFFIX, Sidecar, storeIdentity } from '../store/sidecar.ts';
 import { lookAtStore, StoreFile } from '../store/store-file.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
 import { changedOutside, MODIFIED_REASON, SHRUNK_REASON, trustNow } from './outside-change.ts';
-import { storeBytes } from './space.ts';
+import { snapshotBytes } from './space.ts';
 import { Volume } from './volume.ts';
 
 export type ListedState = 'active' | 'idle' | 'modified' | 'invalid' | 'orphan';
@@ -74,15 +81,16 @@ async function listSnapshot(
   files: () => readonly string[],
 ): Promise<ListedSnapshot> {
   const trust = trustNow(hold, record, changed);
-  const receives = newestRecord(hold.catalog)?.uuid === record.uuid;
+  const newest = newestRecord(hold.catalog);
+  const receives = newest !== undefined && ownerUuid(newest) === record.uuid;
   const state = trust === 'valid' ? (receives ? 'active' : 'idle') : trust;
   const found = trust === 'invalid' ? SHRUNK_REASON : trust === 'modified' ? MODIFIED_REASON : undefined;
   return {
     ...described(hold.catalog, record),
     state,
     reason: record.ending?.reason ?? found,
-    clustersCopied: await clustersCopied(hold, record),
-    storeBytes: await storeBytes(hold, record),
+    clustersCopied: await clustersCopiedOf(hold, record),
+    storeBytes: await snapshotBytes(hold, record),
     // Made when asked for: those of thousands of snapshots together would fill the memory.
     get files() {
       return files();
@@ -106,6 +114,12 @@ function described(
     digest: record.digest,
     label: record.label,
   };
+}
+
+async function clustersCopiedOf(hold: Hold, record: SnapshotRecord): Promise<number> {
+  let count = 0;
+  for (const each of filesOfSame(hold.catalog, record)) count += await clustersCopied(hold, each);
+  return count;
 }
 
 /** From the flush record; of a store that cannot be read, what the catalog last knew. */

@@ -4,13 +4,14 @@
  * would not save its reader (fssnap keeps a deleted snapshot until its last close the same way).
  */
 import { hasCode, quietly, SnapError } from '../base/errors.ts';
+import { NIL_UUID } from '../base/uuid.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
 import { type Pace, RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
   findByUuid,
-  isAlive,
+  mayBeRead,
   newestRecord,
   type SnapshotRecord,
   withRecord,
@@ -21,6 +22,7 @@ import { isSameStore, type StoreIdentity } from '../store/store-header.ts';
 import { HandOver } from './hand-over.ts';
 import type { CommitOptions, Hold } from './hold.ts';
 import { giveUp } from './recover.ts';
+import { unfinishedParts } from './spill.ts';
 import type { Volume } from './volume.ts';
 
 export interface Removal {
@@ -32,7 +34,7 @@ export interface Removal {
 /** The snapshots before `uuid` that still need what is read through it. */
 export function neededByOlder(catalog: Catalog, uuid: string): boolean {
   const index = catalog.snapshots.findIndex((record) => record.uuid === uuid);
-  return catalog.snapshots.slice(0, index).some((record) => isAlive(record) || record.hidden);
+  return catalog.snapshots.slice(0, index).some(mayBeRead);
 }
 
 /**
@@ -49,6 +51,9 @@ export async function removeSnapshot(volume: Volume, uuid: string, pace?: Pace):
     const result = await volume.exclusive(async (hold): Promise<Removal | undefined> => {
       const record = hold && findByUuid(hold.catalog, uuid);
       if (hold === undefined || record === undefined) return { outcome: 'gone', bytesFreed: 0 };
+      // It goes after its snapshot: one that is read stays, and all its files with it.
+      if (findByUuid(hold.catalog, record.part?.ofUuid ?? NIL_UUID) !== undefined)
+        return { outcome: 'hidden', bytesFreed: 0 };
       if (isInUse(hold, record)) return hide(hold, record, 'it is being read');
       if (!neededByOlder(hold.catalog, uuid))
         return takeOut(hold, record, { handOver: undefined, handedBytes });
@@ -118,7 +123,12 @@ async function takeOut(
   const figure = target?.flushRecord.made ?? receiver?.sealed;
   const sequence = target?.flushRecord.sequence ?? 0;
   const change = (catalog: Catalog): Catalog => {
-    const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid) };
+    const { path, followed } = hold.sidecar.storePlace(record);
+    const without: Catalog = {
+      ...catalog,
+      snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid),
+      leftovers: [...(catalog.leftovers ?? []), ...(followed ? [{ uuid: record.uuid, path }] : [])],
+    };
     if (receiver === undefined) return without;
     return withRecord(without, receiver.uuid, { sealed: wasNewest ? undefined : figure });
   };
@@ -126,8 +136,11 @@ async function takeOut(
     wasNewest && receiver !== undefined && figure !== undefined
       ? { figure: { storeUuid: receiver.uuid, record: { made: figure, sequence } } }
       : {};
+  // Nobody would know of these once the catalog has forgotten their places.
+  const unfinished = await unfinishedParts(hold, record);
   await hold.commit(change, options);
   const storeBytes = await removeStore(hold, record);
+  for (const left of unfinished) await hold.context.host.files.remove(left);
   return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
 }
 

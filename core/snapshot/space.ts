@@ -2,7 +2,7 @@
 import { bitmapBytes, findBit, getBit, setBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
-import { isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import { filesOfSame, mayBeRead, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { bitmapCounts } from '../store/proof.ts';
 import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
@@ -11,7 +11,14 @@ import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 1 << 18;
 
-/** What a snapshot's store takes on the disk, as `du` counts; 0 where it is missing. */
+/** What all files of a snapshot take on the disk. */
+export async function snapshotBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
+  let bytes = 0;
+  for (const each of filesOfSame(hold.catalog, record)) bytes += await storeBytes(hold, each);
+  return bytes;
+}
+
+/** What a store takes on the disk, as `du` counts; 0 where it is missing. */
 export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
   const stat = await lookAtStore(hold.context.host.files, hold.sidecar.storePlace(record));
   return stat?.allocatedBytes ?? 0;
@@ -35,7 +42,7 @@ export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): P
     if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
     donors = [];
     receiver = record;
-    needed ||= isAlive(record) || record.hidden;
+    needed ||= mayBeRead(record);
   }
   if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
   return bytes;

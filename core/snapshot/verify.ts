@@ -5,7 +5,7 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { findByName, findByUuid, type SnapshotRecord } from '../store/catalog.ts';
+import { findByName, findByUuid, ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
@@ -146,7 +146,8 @@ class Verifier {
       if (clusters.length < harmful.length) await this.#affect(record, undefined);
       else if (clusters.length > 0) await this.#affect(record, clusters);
     });
-    this.#checked.set(record.uuid, clustersChecked);
+    const before = this.#checked.get(ownerUuid(record)) ?? 0;
+    this.#checked.set(ownerUuid(record), before + clustersChecked);
     if (untoldCount === 0) return;
     this.#tell(record.name, { kind: 'more', message: `${untoldCount} more findings like these` });
   }

@@ -7,7 +7,7 @@ import { NIL_UUID } from '../base/uuid.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
 import { PACE, type Pace } from '../store/append.ts';
-import { findByUuid, isAlive } from '../store/catalog.ts';
+import { findByUuid, isAlive, ownerUuid } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
 import { settle } from './closing.ts';
 import type { Context } from './context.ts';
@@ -217,7 +217,8 @@ class ImageWriter {
     this.#clustersCopied += result.clustersCopied;
     this.#bytesCopied += result.bytesCopied;
     this.#receiverUuid = result.storeUuid ?? this.#receiverUuid;
-    const record = findByUuid(hold.catalog, this.#receiverUuid ?? NIL_UUID);
+    const store = findByUuid(hold.catalog, this.#receiverUuid ?? NIL_UUID);
+    const record = store && findByUuid(hold.catalog, ownerUuid(store));
     const readable = record !== undefined && isAlive(record) && !record.hidden;
     this.#snapshot = readable ? `${this.#volume.image}@${record.name}` : undefined;
   }

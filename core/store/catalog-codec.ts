@@ -3,7 +3,7 @@ import { SnapError } from '../base/errors.ts';
 import { isRecordedTime } from '../base/time.ts';
 import { isUuid } from '../base/uuid.ts';
 import { digestText, xxh64 } from '../base/xxh64.ts';
-import type { Catalog, Ending, SnapshotRecord } from './catalog.ts';
+import type { Catalog, Ending, Leftover, SnapshotRecord, Spill } from './catalog.ts';
 import { MAX_CATALOG_BYTES, MAX_SNAPSHOT_COUNT } from './catalog.ts';
 import type { Figure } from './figure.ts';
 import {
@@ -13,6 +13,7 @@ import {
   MAX_CLUSTER_COUNT,
   MAX_SEQUENCE,
 } from './layout.ts';
+import { MAX_PART_INDEX, type Part, partUuid } from './part.ts';
 
 const FORMAT_NAME = 'imgsnap catalog';
 const NO_CHECK = 'xxh64:0000000000000000';
@@ -44,6 +45,8 @@ function recordJson(record: SnapshotRecord): object {
     label: record.label,
     digest: record.digest,
     store: record.storePath,
+    spill: record.spill && { maxFile: record.spill.maxFileBytes, paths: record.spill.paths },
+    part: record.part && { of: record.part.ofUuid, index: record.part.index },
     sealed: record.sealed && figureJson(record.sealed),
   };
 }
@@ -58,6 +61,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
       clusterSize: catalog.clusterSizeBytes,
       nextNumber: catalog.nextNumber,
       snapshots: catalog.snapshots.map(recordJson),
+      leftovers: catalog.leftovers?.length ? catalog.leftovers : undefined,
       check: NO_CHECK,
     },
     null,
@@ -142,6 +146,29 @@ function parseEnding(members: Members): Ending {
   };
 }
 
+function parseSpill(members: Members): Spill {
+  const paths = members.list('paths').map((each) => {
+    if (typeof each !== 'string' || !each.startsWith('/') || each.includes('\0'))
+      throw new TypeError('spill.paths');
+    return each;
+  });
+  if (paths.length > MAX_PART_INDEX) throw new TypeError('spill.paths');
+  const maxFileBytes = members.has('maxFile')
+    ? members.number('maxFile', Number.MAX_SAFE_INTEGER)
+    : undefined;
+  return { maxFileBytes, paths };
+}
+
+function parseLeftover(value: unknown): Leftover {
+  const members = new Members(value, 'leftovers');
+  const path = members.text('path', (text) => text.startsWith('/') && isStorePath(text));
+  return { uuid: members.text('uuid', isUuid), path };
+}
+
+function parsePart(members: Members): Part {
+  return { ofUuid: members.text('of', isUuid), index: members.number('index', MAX_PART_INDEX) };
+}
+
 /**
  * An absolute path, or the name of a store in the sidecar: nothing that climbs, no NUL, and no other file of it, since
  * with its snapshot the file is removed, which must never be `state` or the catalog.
@@ -171,6 +198,8 @@ function parseRecord(value: unknown, where: string): SnapshotRecord {
     label: members.has('label') ? members.text('label', () => true) : undefined,
     digest: members.has('digest') ? members.text('digest', (text) => DIGEST_PATTERN.test(text)) : undefined,
     storePath: members.text('store', isStorePath),
+    spill: members.has('spill') ? parseSpill(members.object('spill')) : undefined,
+    part: members.has('part') ? parsePart(members.object('part')) : undefined,
     sealed: members.has('sealed') ? parseFigure(members.object('sealed')) : undefined,
   };
 }
@@ -187,6 +216,7 @@ function checkTogether(catalog: Catalog): void {
     once(`uuid ${record.uuid}`);
     once(`store ${record.storePath}`);
     if (!record.hidden) once(`name ${record.name}`);
+    if (record.part !== undefined) checkPart(record, record.part);
     if (record.number <= previousNumber || record.number >= catalog.nextNumber) throw new TypeError('number');
     previousNumber = record.number;
     const newest = record === catalog.snapshots.at(-1);
@@ -194,6 +224,13 @@ function checkTogether(catalog: Catalog): void {
     if (record.sizeBytes > catalog.clusterSizeBytes * MAX_CLUSTER_COUNT)
       throw new TypeError(`snapshot ${record.name}: size`);
   }
+}
+
+/** A part is what nobody reads as a snapshot; its UUID tells which one it is. */
+function checkPart(record: SnapshotRecord, part: Part): void {
+  const isPart = record.hidden && record.trust === 'invalid' && record.storePath.startsWith('/');
+  if (!isPart || part.index === 0 || record.uuid !== partUuid(part))
+    throw new TypeError(`snapshot ${record.name}: part`);
 }
 
 function parseCatalog(members: Members): Catalog {
@@ -205,6 +242,7 @@ function parseCatalog(members: Members): Catalog {
     clusterSizeBytes: members.number('clusterSize', MAX_CLUSTER_BYTES),
     nextNumber: members.number('nextNumber', MAX_SEQUENCE),
     snapshots: records.map((value, index) => parseRecord(value, `snapshots[${index}]`)),
+    leftovers: members.has('leftovers') ? members.list('leftovers').map(parseLeftover) : [],
   };
   if (!isClusterSize(catalog.clusterSizeBytes)) throw new TypeError('clusterSize');
   checkTogether(catalog);

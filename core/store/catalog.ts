@@ -6,6 +6,7 @@
  * This file is the model in memory and the limits on it; `catalog-codec.ts` is its text.
  */
 import type { Figure } from './figure.ts';
+import type { Part } from './part.ts';
 
 export const MAX_SNAPSHOT_COUNT = 10_000;
 export const MAX_CATALOG_BYTES = 16 * 1024 * 1024;
@@ -24,6 +25,14 @@ export interface Ending {
   readonly reason: string;
   readonly time: string;
   readonly clusterIndex?: number | undefined;
+}
+
+/** Where copying goes on when the store's file is full. */
+export interface Spill {
+  /** How long a file may become by copying; undefined for as long as its disk takes. */
+  readonly maxFileBytes?: number | undefined;
+  /** Absolute; the first is that of part 1. Files are made when they are needed. */
+  readonly paths: readonly string[];
 }
 
 export interface SnapshotRecord {
@@ -46,8 +55,20 @@ export interface SnapshotRecord {
   readonly digest?: string | undefined;
   /** A file name inside the sidecar, or an absolute path. */
   readonly storePath: string;
+  readonly spill?: Spill | undefined;
+  /**
+   * Not a snapshot but one more file of one. Nobody reads it as a snapshot, older ones read through it: `hidden`, and
+   * `invalid` from the beginning.
+   */
+  readonly part?: Part | undefined;
   /** What the store had when a newer snapshot was made, or when it was last handed something; all but the newest have it. */
   readonly sealed?: Figure | undefined;
+}
+
+/** A store outside of the sidecar whose snapshot is removed: nobody else would know of it should the removal be interrupted. */
+export interface Leftover {
+  readonly uuid: string;
+  readonly path: string;
 }
 
 export interface Catalog {
@@ -56,6 +77,7 @@ export interface Catalog {
   readonly clusterSizeBytes: number;
   readonly nextNumber: number;
   readonly snapshots: readonly SnapshotRecord[];
+  readonly leftovers?: readonly Leftover[];
 }
 
 /** The one whose store receives copies. */
@@ -70,6 +92,34 @@ export function findByName(catalog: Catalog, name: string): SnapshotRecord | und
 
 export function findByUuid(catalog: Catalog, uuid: string): SnapshotRecord | undefined {
   return catalog.snapshots.find((record) => record.uuid === uuid);
+}
+
+/** The snapshot that a store belongs to, by its UUID, which may be gone already. */
+export function ownerUuid(record: SnapshotRecord): string {
+  return record.part?.ofUuid ?? record.uuid;
+}
+
+/** All stores of the snapshot that `record` is, or is a part of; in the order of the chain. */
+export function filesOfSame(catalog: Catalog, record: SnapshotRecord): readonly SnapshotRecord[] {
+  let files = filesByOwner.get(catalog);
+  if (files === undefined) {
+    files = new Map<string, SnapshotRecord[]>();
+    for (const each of catalog.snapshots) {
+      const same = files.get(ownerUuid(each));
+      if (same === undefined) files.set(ownerUuid(each), [each]);
+      else same.push(each);
+    }
+    filesByOwner.set(catalog, files);
+  }
+  return files.get(ownerUuid(record)) ?? [record];
+}
+
+/** A catalog never changes; asked for every snapshot of thousands, going through all each time would take seconds. */
+const filesByOwner = new WeakMap<Catalog, Map<string, SnapshotRecord[]>>();
+
+/** Whether somebody may read it, or reads it still though it has no name. */
+export function mayBeRead(record: SnapshotRecord): boolean {
+  return isAlive(record) || (record.hidden && record.part === undefined);
 }
 
 /** Whether somebody may still read it, so that its content must be kept. */

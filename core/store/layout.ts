@@ -53,6 +53,8 @@ export const STORE_HEADER = {
     bitmapOffsetBytes: { at: 80, bytes: 8 },
     tableOffsetBytes: { at: 88, bytes: 8 },
     dataOffsetBytes: { at: 96, bytes: 8 },
+    partOfUuid: { at: 480, bytes: 16 },
+    partIndex: { at: 496, bytes: 4 },
     check: { at: 504, bytes: 8 },
   },
 } as const;

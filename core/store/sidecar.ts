@@ -252,5 +252,6 @@ export function storeIdentity(catalog: Catalog, record: SnapshotRecord): StoreId
     snapshotNumber: record.number,
     sizeBytes: record.sizeBytes,
     clusterSizeBytes: catalog.clusterSizeBytes,
+    part: record.part,
   };
 }

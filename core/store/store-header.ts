@@ -5,7 +5,7 @@
 
 import { readSafeU64, writeU64 } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
-import { uuidBytes, uuidText } from '../base/uuid.ts';
+import { NIL_UUID, uuidBytes, uuidText } from '../base/uuid.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import {
   clusterCount,
@@ -17,12 +17,15 @@ import {
   regions,
   STORE_HEADER,
 } from './layout.ts';
+import type { Part } from './part.ts';
 
 export interface StoreIdentity extends Geometry {
   readonly sidecarUuid: string;
-  /** The snapshot's UUID too: a store belongs to one snapshot. */
+  /** The snapshot's UUID too, but for a part of one, which has its own. */
   readonly storeUuid: string;
   readonly snapshotNumber: number;
+  /** Of a store that goes on where another file of the same snapshot was full. */
+  readonly part?: Part | undefined;
 }
 
 export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
@@ -30,6 +33,8 @@ export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
     a.sidecarUuid === b.sidecarUuid &&
     a.storeUuid === b.storeUuid &&
     a.snapshotNumber === b.snapshotNumber &&
+    a.part?.ofUuid === b.part?.ofUuid &&
+    a.part?.index === b.part?.index &&
     a.sizeBytes === b.sizeBytes &&
     a.clusterSizeBytes === b.clusterSizeBytes
   );
@@ -51,8 +56,17 @@ export function encodeStoreHeader(identity: StoreIdentity): Buffer {
   writeU64(bytes, layout.bitmapOffsetBytes, F.bitmapOffsetBytes.at);
   writeU64(bytes, layout.tableOffsetBytes, F.tableOffsetBytes.at);
   writeU64(bytes, layout.dataOffsetBytes, F.dataOffsetBytes.at);
+  if (identity.part !== undefined) {
+    uuidBytes(identity.part.ofUuid).copy(bytes, F.partOfUuid.at);
+    bytes.writeUInt32LE(identity.part.index, F.partIndex.at);
+  }
   bytes.writeBigUInt64LE(xxh64(bytes.subarray(0, F.check.at)), F.check.at);
   return bytes;
+}
+
+function readPart(bytes: Buffer): Part | undefined {
+  const ofUuid = uuidText(bytes.subarray(F.partOfUuid.at));
+  return ofUuid === NIL_UUID ? undefined : { ofUuid, index: bytes.readUInt32LE(F.partIndex.at) };
 }
 
 function damaged(path: string, what: string): SnapError {
@@ -89,6 +103,7 @@ export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
     snapshotNumber: readSafeU64(bytes, F.snapshotNumber.at),
     sizeBytes: readSafeU64(bytes, F.snapshotSizeBytes.at),
     clusterSizeBytes: bytes.readUInt32LE(F.clusterSizeBytes.at),
+    part: readPart(bytes),
   };
   const { sizeBytes, snapshotNumber } = identity;
   if (sizeBytes === undefined || snapshotNumber === undefined || !isClusterSize(identity.clusterSizeBytes))

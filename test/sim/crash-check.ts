@@ -3,12 +3,14 @@
  * an Error that says what is wrong.
  */
 import assert from 'node:assert/strict';
+import { hasCode } from '../../core/base/errors.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { Volume } from '../../core/snapshot/volume.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
+import { readStoreIdentity } from '../../core/store/store-file.ts';
 import { testContext } from '../support/context.ts';
 import { sourceOf } from '../support/image.ts';
 import type { Random } from './crash-content.ts';
@@ -20,6 +22,8 @@ import { isChange, type Operation, type OperationHook } from './session.ts';
 import { systemError } from './system-error.ts';
 
 export const IMAGE = '/vm/disk.img';
+/** Where a snapshot's further files are made. */
+export const SPILL_DIRECTORY = '/more';
 const SIDECAR = `${IMAGE}.snap`;
 /** Of the disk, that the next user makes: somewhat more than it mostly takes. */
 const MOST_CHANGES = 40;
@@ -92,6 +96,20 @@ async function takeExclusively(host: MemoryHost): Promise<void> {
   await volume.close();
 }
 
+/** One that was being made when the power was lost may be anything, and is nobody's then. */
+async function isWholeStore(host: MemoryHost, filePath: string): Promise<boolean> {
+  const file = await host.files.open(filePath, 'read');
+  try {
+    await readStoreIdentity(file);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'damage', 'newer-version')) return false;
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
 /** Only what belongs there is left after collecting. */
 async function checkClean(host: MemoryHost): Promise<void> {
   await collectSnapshots(testContext(host), IMAGE, { dryRun: false });
@@ -110,6 +128,11 @@ async function checkClean(host: MemoryHost): Promise<void> {
     (name) => !stores.has(name) && !['catalog.json', 'state', 'reserve'].includes(name),
   );
   assert.deepEqual(other, [], 'garbage stays');
+  const named = new Set(snapshots.flatMap(({ files }) => files));
+  for (const name of await host.files.list(SPILL_DIRECTORY)) {
+    const filePath = `${SPILL_DIRECTORY}/${name}`;
+    if (!named.has(filePath)) assert.ok(!(await isWholeStore(host, filePath)), `${filePath} stays`);
+  }
 }
 
 /**

@@ -4,7 +4,7 @@
  * crashes follow from the seed alone, or from a plan.
  */
 import { hasCode, SnapError } from '../../core/base/errors.ts';
-import { checkAfterCrash, checkSnapshots, IMAGE, rawImage } from './crash-check.ts';
+import { checkAfterCrash, checkSnapshots, IMAGE, rawImage, SPILL_DIRECTORY } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import { Expectation, newSnapshot } from './crash-expectation.ts';
 import { failFlush, isFlush } from './crash-faults.ts';
@@ -104,6 +104,7 @@ class CrashRun {
     if (this.#below(2) === 0) image.fill(0, 0, Math.min(CLUSTER_BYTES, sizeBytes));
     const { files } = this.#host;
     await files.makeDirectory('/vm', 0o755);
+    await files.makeDirectory(SPILL_DIRECTORY, 0o755);
     const file = await files.open(IMAGE, 'create', 0o644);
     await file.write(image, 0);
     await file.syncAll();

@@ -6,7 +6,7 @@ import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { PACE, type Pace } from '../../core/store/append.ts';
 import { testContext } from '../support/context.ts';
-import { IMAGE, readAll } from './crash-check.ts';
+import { IMAGE, readAll, SPILL_DIRECTORY } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import type { Expectation } from './crash-expectation.ts';
 import type { MemoryHost } from './memory-host.ts';
@@ -17,6 +17,8 @@ export type Step =
       readonly name: string;
       readonly onFull?: 'invalidate' | 'refuse';
       readonly maxSizeBytes?: number | undefined;
+      /** So many clusters a file takes, and then copying goes on in the next. */
+      readonly clustersInFile?: number | undefined;
     }
   | { readonly kind: 'write'; readonly offsetBytes: number; readonly data: Buffer; readonly sync: boolean }
   | { readonly kind: 'remove'; readonly name: string }
@@ -26,16 +28,24 @@ export type Step =
   | { readonly kind: 'read'; readonly name: string };
 
 export const CLUSTER_BYTES = 4096;
+/** What stands before the slots of a store, for images of so few clusters. */
+const STORE_TABLES_BYTES = 6 * 4096;
+
 export function describe(step: Step): string {
   if (step.kind === 'outside') return `write ${step.data.length} bytes at ${step.offsetBytes} from outside`;
   if (step.kind === 'create' && step.onFull !== undefined) {
     const limit = step.maxSizeBytes === undefined ? '' : ` at ${step.maxSizeBytes} bytes`;
-    return `create ${step.name}, ${step.onFull}${limit}`;
+    return `create ${step.name}, ${step.onFull}${limit}${spills(step.clustersInFile)}`;
   }
   if (step.kind === 'write') {
     return `write ${step.data.length} bytes at ${step.offsetBytes}${step.sync ? '' : ' without flush'}`;
   }
+  if (step.kind === 'create') return `create ${step.name}${spills(step.clustersInFile)}`;
   return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
+}
+
+function spills(clustersInFile: number | undefined): string {
+  return clustersInFile === undefined ? '' : `, ${clustersInFile} clusters a file`;
 }
 
 export interface Choices {
@@ -55,12 +65,13 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
   const roll = below(100);
   if (roll < 25 || name === undefined) {
     const name = choices.newName();
-    if (!choices.limits) return { kind: 'create', name };
+    const clustersInFile = below(4) === 0 ? 1 + below(3) : undefined;
+    if (!choices.limits) return { kind: 'create', name, clustersInFile };
     // One that refuses has no limit: a write that is refused would tell nothing.
-    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse' };
+    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse', clustersInFile };
     const clusters = 1 + below(4);
     const maxSizeBytes = clusters < 4 ? clusters * CLUSTER_BYTES : undefined;
-    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes };
+    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes, clustersInFile };
   }
   if (roll < 40) return { kind: 'remove', name };
   if (roll < 45) return { kind: 'collect' };
@@ -101,9 +112,14 @@ export async function executeStep(
 ): Promise<void> {
   const context = testContext(session);
   if (step.kind === 'create') {
-    const { name, onFull = 'invalidate', maxSizeBytes } = step;
+    const { name, onFull = 'invalidate', maxSizeBytes, clustersInFile } = step;
     const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes };
-    await createSnapshot(context, { image: IMAGE, name }, options);
+    // More files than any of these images has clusters, so that no snapshot ends for want of them.
+    const spilling = clustersInFile && {
+      spillPaths: Array.from({ length: 20 }, () => SPILL_DIRECTORY),
+      maxStoreFileBytes: STORE_TABLES_BYTES + clustersInFile * CLUSTER_BYTES,
+    };
+    await createSnapshot(context, { image: IMAGE, name }, { ...options, ...spilling });
   } else if (step.kind === 'outside') {
     const file = await session.files.open(IMAGE, 'update');
     await file.write(step.data, step.offsetBytes);

@@ -1,0 +1,85 @@
+/**
+ * Giving a sidecar one more store, which receives copies from then on: the present newest is sealed, the new one made
+ * durable, and the catalog that says both is committed. A new snapshot begins so, and a part of one whose file is full.
+ */
+import * as path from 'node:path';
+import { quietly } from '../base/errors.ts';
+import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
+import { storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
+import { StoreFile } from '../store/store-file.ts';
+import type { Hold } from './hold.ts';
+import { likeImage, remarkOwner } from './like-image.ts';
+import { prepareStorePath } from './store-path.ts';
+
+/**
+ * In an exclusive hold.
+ * @param withRecord the catalog with `record` as its last
+ * @throws what the disk says, or `exists`; then nothing is left of the store, unless the catalog has it all the same
+ */
+export async function addStore(
+  hold: Hold,
+  record: SnapshotRecord,
+  withRecord: (catalog: Catalog) => Catalog,
+): Promise<void> {
+  await hold.ensureOpen();
+  const previous = newestRecord(hold.catalog);
+  const active = await hold.active();
+  const sealed = active?.flushRecord.made;
+  // From now on nobody looks after its bits: they must be on disk.
+  if (active !== undefined && hold.state.bitsDirty) await hold.flushBits(active.store);
+  const storePath = hold.sidecar.storePath(record);
+  await prepareStorePath(hold.context.host.files, storePath);
+  await makeStore(hold, withRecord(hold.catalog), record, storePath);
+  const seal = (catalog: Catalog): Catalog => {
+    const snapshots = catalog.snapshots.map((each) =>
+      each.uuid === previous?.uuid ? { ...each, sealed } : each,
+    );
+    return { ...catalog, snapshots };
+  };
+  try {
+    await hold.commit((catalog) => withRecord(seal(catalog)), {
+      figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD },
+    });
+  } catch (error) {
+    await quietly(() => removeUnlessCommitted(hold, record, storePath));
+    throw error;
+  }
+}
+
+/**
+ * An empty store under its name, durably. In the sidecar it is made under a name that says it is unfinished, so that
+ * after a crash a store's header is never in doubt; elsewhere nobody would find that one again.
+ */
+async function makeStore(
+  hold: Hold,
+  catalog: Catalog,
+  record: SnapshotRecord,
+  storePath: string,
+): Promise<void> {
+  const { files } = hold.context.host;
+  const inside = path.dirname(storePath) === hold.sidecar.directory;
+  const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
+  const identity = storeIdentity(catalog, record);
+  const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat));
+  try {
+    try {
+      await remarkOwner(hold.context, hold.originStat, store);
+    } finally {
+      await store.close();
+    }
+    if (inside) await files.rename(makePath, storePath);
+    await files.syncDirectory(path.dirname(storePath));
+  } catch (error) {
+    for (const made of [makePath, storePath]) {
+      await quietly(async () => (await files.linkStat(made)) !== undefined && files.remove(made));
+    }
+    throw error;
+  }
+}
+
+/** A commit that failed may have taken place all the same: only the catalog on disk knows. */
+async function removeUnlessCommitted(hold: Hold, record: SnapshotRecord, storePath: string): Promise<void> {
+  const { snapshots } = await hold.sidecar.readCatalog();
+  if (!snapshots.some(({ uuid }) => uuid === record.uuid)) await hold.context.host.files.remove(storePath);
+}
