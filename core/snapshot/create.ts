@@ -142,6 +142,7 @@ async function planSnapshot(
     clusterSizeBytes,
     nextNumber: number + 1,
     snapshots: [...snapshots, record],
+    leftovers: present?.leftovers ?? [],
   };
   return { catalog, record, directory };
 }

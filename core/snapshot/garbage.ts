@@ -32,7 +32,9 @@ export async function findGarbage(hold: Hold): Promise<string[]> {
     if (!name.endsWith(STORE_SUFFIX)) continue;
     if (await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid)) garbage.push(filePath);
   }
-  for (const record of hold.catalog.snapshots) garbage.push(...(await unfinishedParts(hold, record)));
+  for (const record of hold.catalog.snapshots) {
+    garbage.push(...(await unfinishedParts(hold, record)));
+  }
   garbage.push(...(await leftoverPaths(hold)));
   return garbage;
 }

@@ -22,7 +22,7 @@ import { isSameStore, type StoreIdentity } from '../store/store-header.ts';
 import { HandOver } from './hand-over.ts';
 import type { CommitOptions, Hold } from './hold.ts';
 import { giveUp } from './recover.ts';
-import { unfinishedParts } from './spill.ts';
+import { unusedPlaces } from './spill.ts';
 import type { Volume } from './volume.ts';
 
 export interface Removal {
@@ -127,7 +127,12 @@ async function takeOut(
     const without: Catalog = {
       ...catalog,
       snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid),
-      leftovers: [...(catalog.leftovers ?? []), ...(followed ? [{ uuid: record.uuid, path }] : [])],
+      leftovers: [
+        ...(catalog.leftovers ?? []),
+        ...(followed ? [{ uuid: record.uuid, path }] : []),
+        // Files made there may come back with a power loss, and nobody would know the place any more.
+        ...unusedPlaces(catalog, record),
+      ],
     };
     if (receiver === undefined) return without;
     return withRecord(without, receiver.uuid, { sealed: wasNewest ? undefined : figure });
@@ -136,11 +141,8 @@ async function takeOut(
     wasNewest && receiver !== undefined && figure !== undefined
       ? { figure: { storeUuid: receiver.uuid, record: { made: figure, sequence } } }
       : {};
-  // Nobody would know of these once the catalog has forgotten their places.
-  const unfinished = await unfinishedParts(hold, record);
   await hold.commit(change, options);
   const storeBytes = await removeStore(hold, record);
-  for (const left of unfinished) await hold.context.host.files.remove(left);
   return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
 }
 

@@ -9,6 +9,7 @@ import {
   type Catalog,
   findByUuid,
   isAlive,
+  type Leftover,
   ownerUuid,
   type SnapshotRecord,
   type Spill,
@@ -107,7 +108,6 @@ export async function spill(hold: Hold): Promise<boolean> {
         if (await isUnfinished(hold, part)) await hold.context.host.files.remove(part.storePath);
         await addStore(hold, part, (catalog) => ({
           ...catalog,
-          nextNumber: part.number + 1,
           snapshots: [...catalog.snapshots, part],
         }));
       } catch (error) {
@@ -134,11 +134,10 @@ function possibleOwners(catalog: Catalog): SnapshotRecord[] {
 }
 
 function unusedParts(catalog: Catalog, owner: SnapshotRecord): SnapshotRecord[] {
-  const { name, created, sizeBytes, onFull, spill: places } = owner;
+  const { name, number, created, sizeBytes, onFull, spill: places } = owner;
   const parts = (places?.paths ?? []).map((storePath, at): SnapshotRecord => {
     const part = { ofUuid: owner.uuid, index: at + 1 };
     const uuid = partUuid(part);
-    const number = catalog.nextNumber;
     return {
       name,
       uuid,
@@ -153,6 +152,11 @@ function unusedParts(catalog: Catalog, owner: SnapshotRecord): SnapshotRecord[] 
     };
   });
   return parts.filter(({ uuid }) => findByUuid(catalog, uuid) === undefined);
+}
+
+/** Where no part of a snapshot is yet, with the UUIDs that parts there would have. */
+export function unusedPlaces(catalog: Catalog, owner: SnapshotRecord): Leftover[] {
+  return unusedParts(catalog, owner).map(({ uuid, storePath }) => ({ uuid, path: storePath }));
 }
 
 /**
@@ -173,7 +177,7 @@ async function isUnfinished(hold: Hold, part: SnapshotRecord): Promise<boolean> 
   const file = await files.openItself(part.storePath, 'read');
   try {
     const identity = await readStoreIdentity(file);
-    return isSameStore({ ...identity, snapshotNumber: part.number }, storeIdentity(hold.catalog, part));
+    return isSameStore(identity, storeIdentity(hold.catalog, part));
   } catch (error) {
     if (!hasCode(error, 'damage', 'newer-version')) throw error;
     return false;

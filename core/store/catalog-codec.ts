@@ -217,8 +217,9 @@ function checkTogether(catalog: Catalog): void {
     once(`store ${record.storePath}`);
     if (!record.hidden) once(`name ${record.name}`);
     if (record.part !== undefined) checkPart(record, record.part);
-    if (record.number <= previousNumber || record.number >= catalog.nextNumber) throw new TypeError('number');
-    previousNumber = record.number;
+    const isInOrder = record.part !== undefined || record.number > previousNumber;
+    if (!isInOrder || record.number >= catalog.nextNumber) throw new TypeError('number');
+    if (record.part === undefined) previousNumber = record.number;
     const newest = record === catalog.snapshots.at(-1);
     if (newest !== (record.sealed === undefined)) throw new TypeError(`snapshot ${record.name}: sealed`);
     if (record.sizeBytes > catalog.clusterSizeBytes * MAX_CLUSTER_COUNT)

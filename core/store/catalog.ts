@@ -39,7 +39,7 @@ export interface SnapshotRecord {
   readonly name: string;
   /** Of the snapshot and of its store. */
   readonly uuid: string;
-  /** Never used again; readers lock the byte of this number. */
+  /** Never used again; readers lock the byte of this number. A part has its snapshot's. */
   readonly number: number;
   /** The recorded creation time, as given. */
   readonly created: string;

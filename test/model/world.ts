@@ -3,6 +3,7 @@
  * snapshot and of the image, which snapshots there are, and which clusters were copied, after every step.
  */
 import assert from 'node:assert/strict';
+import * as path from 'node:path';
 import { getBit } from '../../core/base/bitmap.ts';
 import { SnapError } from '../../core/base/errors.ts';
 import { closeState } from '../../core/snapshot/closing.ts';
@@ -11,7 +12,7 @@ import { changedOutside, trustNow } from '../../core/snapshot/outside-change.ts'
 import { readSnapshot } from '../../core/snapshot/read.ts';
 import { Volume } from '../../core/snapshot/volume.ts';
 import { type WriteResult, writeImage, zeroSource } from '../../core/snapshot/write.ts';
-import { clusterCount } from '../../core/store/layout.ts';
+import { clusterCount, regions } from '../../core/store/layout.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import type { Operation } from '../sim/session.ts';
 import { KilledError, systemError } from '../sim/system-error.ts';
@@ -60,7 +61,7 @@ interface Observed {
   readonly trust: ModelTrust;
   readonly hidden: boolean;
   readonly sizeBytes: number;
-  readonly copied: ReadonlySet<number>;
+  readonly copied: Set<number>;
 }
 
 /** How an operation of core ended. */
@@ -223,11 +224,17 @@ export class World {
     const limit = op.limit && { maxSizeBytes: op.limit.clusters * clusterSizeBytes, onFull: op.limit.onFull };
     const limitText = limit ? ` --max-size ${limit.maxSizeBytes} --on-full ${limit.onFull}` : '';
     this.#say(
-      `create ${op.name ?? '(default name)'} --cluster-size ${clusterSizeBytes}${limitText}${troubleText(op.trouble)}`,
+      `create ${op.name ?? '(default name)'} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${troubleText(op.trouble)}`,
     );
+    const spilling = op.clustersInFile && {
+      spillPaths: Array.from({ length: 60 }, () => path.dirname(IMAGE)),
+      maxStoreFileBytes:
+        regions({ sizeBytes: this.#model.image.length, clusterSizeBytes }).dataOffsetBytes +
+        op.clustersInFile * clusterSizeBytes,
+    };
     const taken = this.#model.visible.some(({ name }) => name === op.name);
     const ending = await this.#run(op.trouble, (context) =>
-      create(context, op.name, { clusterSizeBytes, ...limit }),
+      create(context, op.name, { clusterSizeBytes, ...limit, ...spilling }),
     );
     this.#ended(ending);
     let name = ending.value?.name;
@@ -484,6 +491,12 @@ export class World {
         const copied = new Set<number>();
         for (let index = 0; index < count; index += 1) if (getBit(bits, index)) copied.add(index);
         const { number, name, hidden, sizeBytes } = record;
+        // What a part has its snapshot has; one that outlived it stands for what the next older is yet to be given.
+        if (record.part !== undefined) {
+          const owner = seen.find((it) => it.number === number) ?? seen.at(-1);
+          for (const index of copied) owner?.copied.add(index);
+          continue;
+        }
         seen.push({ number, name, hidden, sizeBytes, copied, trust: trustNow(hold, record, changed) });
       }
       return seen;
@@ -494,7 +507,7 @@ export class World {
   }
 
   /** What is surely copied: until the repair after a boot, the rest may be seen or not. */
-  #withoutMaybes({ number, copied }: Observed): ReadonlySet<number> {
+  #withoutMaybes({ number, copied }: Observed): Set<number> {
     if (!this.#bootedInTrouble) return copied;
     const model = this.#model.snapshots.find((it) => it.number === number);
     const maybe = this.#maybeCopied.get(number);
