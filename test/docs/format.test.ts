@@ -173,6 +173,7 @@ async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
     generation: 2,
     clusterSizeBytes: 65536,
     nextNumber: 2,
+    leftovers: [{ uuid: '00000000-0000-4000-8000-000000000003', path: '/place' }],
     snapshots: [
       {
         name: 'a',
@@ -186,6 +187,8 @@ async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
         maxSizeBytes: 65536,
         onFull: 'refuse',
         label: 'remark',
+        spill: { maxFileBytes: 1, paths: ['/place'] },
+        part: { ofUuid: '00000000-0000-4000-8000-000000000002', index: 1 },
         digest: 'xxh64:0000000000000000',
         storePath: 'a-00000000.cow',
         sealed: figure,
@@ -209,6 +212,9 @@ test('the members of the catalog, in their order', async () => {
     Catalog: catalog,
     SnapshotRecord: record,
     Ending: asObject(record.ending),
+    Spill: asObject(record.spill),
+    Part: asObject(record.part),
+    Leftover: asObject(Array.isArray(catalog.leftovers) ? catalog.leftovers[0] : undefined),
     Figure: asObject(record.sealed),
   };
   for (const [name, object] of Object.entries(objects)) {
