@@ -34,8 +34,20 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'origin written first',
     file: 'core/snapshot/cow-writer.ts',
-    from: '        const result = await this.#copy(hold, active, missing);\n',
-    to: '        for (const { offsetBytes, data } of extents) await hold.origin.write(data, offsetBytes);\n        const result = await this.#copy(hold, active, missing);\n',
+    from: '        const result = await this.#copy(hold, active, fitting, complete);\n',
+    to: '        for (const { offsetBytes, data } of extents) await hold.origin.write(data, offsetBytes);\n        const result = await this.#copy(hold, active, fitting, complete);\n',
+  },
+  {
+    name: 'the origin written when a file is full and not all is copied',
+    file: 'core/snapshot/cow-writer.ts',
+    from: '        if (complete) {\n',
+    to: '        if (complete || fitting.length > 0) {\n',
+  },
+  {
+    name: 'a place to spill to forgotten with its snapshot',
+    file: 'core/snapshot/remove.ts',
+    from: '        ...unusedPlaces(catalog, record),\n',
+    to: '',
   },
   {
     name: 'a batch noted as flushed before it is',
