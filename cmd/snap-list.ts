@@ -12,7 +12,11 @@ const spec = declareCommand({
   description:
     'Lists snapshots, oldest first. Without IMAGE: of every image in this directory, and those whose image is gone ' +
     '(orphan). STATE is active (receives copies), idle (older, complete through newer ones), modified (the image was ' +
-    'changed outside imgsnap) or invalid (ended). USED is what its copies take on the disk.',
+    'changed outside imgsnap) or invalid (ended); of the last two why, where and when stands at the end of the line. ' +
+    'USED is what its store takes on the disk; where it has a limit, how much of that its copies have used up. ' +
+    '--json also tells of each how many clusters were copied (clustersCopied), how many of those were all zero and ' +
+    'took no space (clustersZero), the bytes that the others took (bytesCopied), what counts against its limit ' +
+    '(limitUsed), and when and at which cluster it ended (ended, endedCluster).',
   arguments: { images: many('IMAGE', 'images to list the snapshots of', 0) },
   options: {},
   examples: [
@@ -72,9 +76,16 @@ function row(image: string, snapshot: ListedSnapshot): string[] {
     snapshot.created,
     snapshot.state,
     formatSize(snapshot.sizeBytes),
-    formatSize(snapshot.storeBytes),
+    used(snapshot),
     snapshot.digest?.replace('xxh64:', '') ?? '-',
+    // Under no title: a table of valid snapshots has six columns.
+    ...(snapshot.state === 'invalid' || snapshot.state === 'modified' ? [snapshot.reason ?? ''] : []),
   ];
+}
+
+function used({ storeBytes, limitUsedBytes, maxSizeBytes }: ListedSnapshot): string {
+  if (limitUsedBytes === undefined || maxSizeBytes === undefined) return formatSize(storeBytes);
+  return `${formatSize(limitUsedBytes)} of ${formatSize(maxSizeBytes)}`;
 }
 
 /** Snapshot by snapshot: each names every newer store, and those of thousands together would fill the memory. */
@@ -102,17 +113,23 @@ function imageJson(listed: ListedImage): object {
 }
 
 function snapshotJson(snapshot: ListedSnapshot): object {
+  const { ending } = snapshot;
   return {
     name: snapshot.name,
     created: snapshot.created,
     state: snapshot.state,
     ...(snapshot.reason !== undefined && { reason: snapshot.reason }),
+    ...(ending !== undefined && { ended: ending.time }),
+    ...(ending?.clusterIndex !== undefined && { endedCluster: ending.clusterIndex }),
     size: snapshot.sizeBytes,
     clusterSize: snapshot.clusterSizeBytes,
     clusters: snapshot.clusterCount,
     clustersCopied: snapshot.clustersCopied,
+    clustersZero: snapshot.clustersZero ?? null,
+    bytesCopied: snapshot.bytesCopied ?? null,
     storeBytes: snapshot.storeBytes,
     ...(snapshot.maxSizeBytes !== undefined && { maxSize: snapshot.maxSizeBytes }),
+    ...(snapshot.limitUsedBytes !== undefined && { limitUsed: snapshot.limitUsedBytes }),
     onFull: snapshot.onFull,
     ...(snapshot.digest !== undefined && { digest: snapshot.digest }),
     ...(snapshot.label !== undefined && { label: snapshot.label }),

@@ -16,6 +16,7 @@ import type { Context } from './context.ts';
 import { buildFirstSidecar } from './first-sidecar.ts';
 import type { Hold } from './hold.ts';
 import { closeSidecar } from './like-image.ts';
+import { checkLimit } from './limits.ts';
 import type { Reference } from './reference.ts';
 import { planSpill, type SpillOptions } from './spill.ts';
 import { chooseStorePath } from './store-path.ts';
@@ -98,16 +99,7 @@ async function planSnapshot(
     wantedBytes: options.clusterSizeBytes,
     presentBytes: snapshots.length > 0 ? present?.clusterSizeBytes : undefined,
   });
-  if (options.maxSizeBytes !== undefined && options.maxSizeBytes < clusterSizeBytes) {
-    throw new SnapError(
-      'refused',
-      `${image}: a limit of ${options.maxSizeBytes} bytes holds no cluster of ${clusterSizeBytes}`,
-      {
-        path: image,
-        hint: 'give --max-size room for what will change while the snapshot lives',
-      },
-    );
-  }
+  checkLimit(image, options.maxSizeBytes, clusterSizeBytes);
   if (snapshots.length >= MAX_SNAPSHOT_COUNT) {
     throw new SnapError('refused', `${image}: has ${MAX_SNAPSHOT_COUNT} snapshots, the most there can be`, {
       path: image,

@@ -8,7 +8,7 @@ import { SnapError } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
 import { formatSize } from '../base/units.ts';
 import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
-import { clusterLengthBytes } from '../store/layout.ts';
+import { clusterLengthBytes, ENTRY } from '../store/layout.ts';
 import { newestRecordOf } from '../store/proof.ts';
 import { type Lack, neededBy, whoLacks } from './chain-lack.ts';
 import type { ActiveStore, Hold } from './hold.ts';
@@ -19,6 +19,23 @@ const NO_SPACE_REASON = 'its store could not grow: no space left';
 
 /** By the UUID of a store; the same ones are asked for again by every older snapshot that may end. */
 type SlotCounts = Map<string, number>;
+
+/**
+ * Refuses a limit under which not even one cluster and its entry could be kept (snap.c: a log smaller than its own map).
+ * @throws `refused`, naming the smallest
+ */
+export function checkLimit(image: string, maxSizeBytes: number | undefined, clusterSizeBytes: number): void {
+  const smallestBytes = clusterSizeBytes + ENTRY.sizeBytes;
+  if (maxSizeBytes === undefined || maxSizeBytes >= smallestBytes) return;
+  throw new SnapError(
+    'refused',
+    `${image}: a limit of ${maxSizeBytes} bytes cannot hold a cluster of ${clusterSizeBytes} and its entry`,
+    {
+      path: image,
+      hint: `the smallest is --max-size ${smallestBytes}; give it room for what will change while the snapshot lives`,
+    },
+  );
+}
 
 /** Bytes that count against `owner`'s limit: its own copies, and those made on its account after newer ones ended. */
 async function limitUsageBytes(
@@ -40,6 +57,28 @@ async function limitUsageBytes(
     slotCount += count;
   }
   return slotCount * clusterSizeBytes;
+}
+
+/** A snapshot whose limit is nearly used up. */
+export interface NearLimit {
+  readonly record: SnapshotRecord;
+  readonly leftBytes: number;
+  readonly maxSizeBytes: number;
+}
+
+/**
+ * After a batch that copied something: the snapshot on whose account that went, where less than a tenth of its limit is
+ * left.
+ * @param told UUIDs of those that need not be looked at any more
+ */
+export async function nearLimit(hold: Hold, told: ReadonlySet<string>): Promise<NearLimit | undefined> {
+  const owner = hold.catalog.snapshots.findLast((record) => isAlive(record) && !record.hidden);
+  if (owner?.maxSizeBytes === undefined || told.has(owner.uuid)) return undefined;
+  const { maxSizeBytes } = owner;
+  const active = await hold.active();
+  if (active === undefined) return undefined;
+  const leftBytes = maxSizeBytes - (await limitUsageBytes(hold, owner, active, new Map()));
+  return leftBytes < maxSizeBytes / 10 ? { record: owner, leftBytes, maxSizeBytes } : undefined;
 }
 
 /**

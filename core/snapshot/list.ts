@@ -1,38 +1,39 @@
 /** What snapshots there are and what they take: from the catalog and the stores' headers, without touching data. */
 import * as path from 'node:path';
-import { hasCode, SnapError } from '../base/errors.ts';
+import { SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import {
   type Catalog,
-  filesOfSame,
+  type Ending,
   newestRecord,
   ownerUuid,
   type SnapshotRecord,
   STORE_SUFFIX,
 } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
-import { findSidecar, SIDECAR_SUFFIX, Sidecar, storeIdentity } from '../store/sidecar.ts';
-import { lookAtStore, StoreFile } from '../store/store-file.ts';
+import { findSidecar, SIDECAR_SUFFIX, Sidecar } from '../store/sidecar.ts';
 import type { Context } from './context.ts';
-import type { Hold } from './hold.ts';
-import { changedOutside, MODIFIED_REASON, SHRUNK_REASON, trustNow } from './outside-change.ts';
-import { snapshotBytes } from './space.ts';
+import { changedOutside, reasonNow, trustNow } from './outside-change.ts';
+import { added, limitUsedBytes, type StoreStatistics, storeStatistics } from './statistics.ts';
 import { Volume } from './volume.ts';
 
 export type ListedState = 'active' | 'idle' | 'modified' | 'invalid' | 'orphan';
 
-export interface ListedSnapshot {
+export interface ListedSnapshot extends Omit<StoreStatistics, 'countedBytes'> {
   readonly name: string;
   readonly created: string;
   readonly state: ListedState;
+  /** Why it is not to be trusted, with the cluster and the time. */
   readonly reason: string | undefined;
+  /** The same for programs; undefined also where nobody has recorded it yet. */
+  readonly ending: Ending | undefined;
   readonly sizeBytes: number;
   readonly clusterSizeBytes: number;
   readonly clusterCount: number;
-  readonly clustersCopied: number;
-  readonly storeBytes: number;
   readonly maxSizeBytes: number | undefined;
+  /** What counts against the limit; undefined without one, and of one that has ended. */
+  readonly limitUsedBytes: number | undefined;
   readonly onFull: 'invalidate' | 'refuse';
   readonly digest: string | undefined;
   readonly label: string | undefined;
@@ -58,85 +59,69 @@ export async function listImage(context: Context, image: string): Promise<Listed
       if (hold === undefined) {
         return { image, sizeBytes, clusterSizeBytes: undefined, originModified: false, snapshots: [] };
       }
+      const { catalog, sidecar } = hold;
       const changed = await changedOutside(hold);
-      const snapshots: ListedSnapshot[] = [];
-      const storePaths = hold.catalog.snapshots.map((record) => hold.sidecar.storePath(record));
-      for (const [at, record] of hold.catalog.snapshots.entries()) {
-        if (record.hidden) continue;
-        const files = () => [...storePaths.slice(at), hold.imagePath];
-        snapshots.push(await listSnapshot(hold, record, changed, files));
-      }
+      const storePaths = catalog.snapshots.map((record) => sidecar.storePath(record));
+      const snapshots = await listCatalog(context, sidecar, catalog, (record, at) => {
+        const trust = trustNow(hold, record, changed);
+        const newest = newestRecord(catalog);
+        const receives = newest !== undefined && ownerUuid(newest) === record.uuid;
+        return {
+          state: trust === 'valid' ? (receives ? 'active' : 'idle') : trust,
+          reason: reasonNow(record, trust),
+          files: () => [...storePaths.slice(at), hold.imagePath],
+        };
+      });
       const originModified = hold.originChangedOutside || snapshots.some(({ state }) => state === 'modified');
-      return { image, sizeBytes, clusterSizeBytes: hold.catalog.clusterSizeBytes, originModified, snapshots };
+      return { image, sizeBytes, clusterSizeBytes: catalog.clusterSizeBytes, originModified, snapshots };
     });
   } finally {
     await volume.close();
   }
 }
 
-async function listSnapshot(
-  hold: Hold,
-  record: SnapshotRecord,
-  changed: ReadonlySet<string>,
-  files: () => readonly string[],
-): Promise<ListedSnapshot> {
-  const trust = trustNow(hold, record, changed);
-  const newest = newestRecord(hold.catalog);
-  const receives = newest !== undefined && ownerUuid(newest) === record.uuid;
-  const state = trust === 'valid' ? (receives ? 'active' : 'idle') : trust;
-  const found = trust === 'invalid' ? SHRUNK_REASON : trust === 'modified' ? MODIFIED_REASON : undefined;
-  return {
-    ...described(hold.catalog, record),
-    state,
-    reason: record.ending?.reason ?? found,
-    clustersCopied: await clustersCopiedOf(hold, record),
-    storeBytes: await snapshotBytes(hold, record),
-    // Made when asked for: those of thousands of snapshots together would fill the memory.
-    get files() {
-      return files();
-    },
-  };
+/** What is known of a snapshot beside its record and its store. */
+interface Judgement {
+  readonly state: ListedState;
+  readonly reason: string | undefined;
+  readonly files: () => readonly string[];
 }
 
-function described(
+/** Those that have a name; hidden ones count for what they take on an older one's account. */
+async function listCatalog(
+  context: Context,
+  sidecar: Sidecar,
   catalog: Catalog,
-  record: SnapshotRecord,
-): Omit<ListedSnapshot, 'state' | 'reason' | 'clustersCopied' | 'storeBytes' | 'files'> {
-  const { clusterSizeBytes } = catalog;
-  return {
-    name: record.name,
-    created: record.created,
-    sizeBytes: record.sizeBytes,
-    clusterSizeBytes,
-    clusterCount: clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes }),
-    maxSizeBytes: record.maxSizeBytes,
-    onFull: record.onFull,
-    digest: record.digest,
-    label: record.label,
-  };
-}
-
-async function clustersCopiedOf(hold: Hold, record: SnapshotRecord): Promise<number> {
-  let count = 0;
-  for (const each of filesOfSame(hold.catalog, record)) count += await clustersCopied(hold, each);
-  return count;
-}
-
-/** From the flush record; of a store that cannot be read, what the catalog last knew. */
-async function clustersCopied(hold: Hold, record: SnapshotRecord): Promise<number> {
-  try {
-    const { files } = hold.context.host;
-    const place = hold.sidecar.storePlace(record);
-    const store = await StoreFile.open(files, place, 'read', storeIdentity(hold.catalog, record));
-    try {
-      return (await store.readRecords())[0]?.made.count ?? record.sealed?.count ?? 0;
-    } finally {
-      await store.close();
-    }
-  } catch (error) {
-    if (hasCode(error, 'damage', 'not-found', 'newer-version')) return record.sealed?.count ?? 0;
-    throw error;
+  judge: (record: SnapshotRecord, at: number) => Judgement,
+): Promise<ListedSnapshot[]> {
+  const { snapshots, clusterSizeBytes } = catalog;
+  const statistics: StoreStatistics[] = [];
+  /** Of all files of a snapshot, by its UUID. */
+  const ofFiles = new Map<string, StoreStatistics>();
+  for (const record of snapshots) {
+    const found = await storeStatistics(context.host.files, sidecar, catalog, record);
+    statistics.push(found);
+    const files = ofFiles.get(ownerUuid(record));
+    ofFiles.set(ownerUuid(record), files === undefined ? found : added(files, found));
   }
+  return snapshots.flatMap((record, at) => {
+    const found = ofFiles.get(record.uuid);
+    if (record.hidden || found === undefined) return [];
+    const { countedBytes: _, ...ofStore } = found;
+    const { state, reason, files } = judge(record, at);
+    const { name, created, sizeBytes, maxSizeBytes, onFull, digest, label, ending } = record;
+    return {
+      ...ofStore,
+      ...{ name, created, sizeBytes, maxSizeBytes, onFull, digest, label, ending, state, reason },
+      clusterSizeBytes,
+      clusterCount: clusterCount({ sizeBytes, clusterSizeBytes }),
+      limitUsedBytes: limitUsedBytes(snapshots, at, statistics),
+      // Made when asked for: those of thousands of snapshots together would fill the memory.
+      get files() {
+        return files();
+      },
+    };
+  });
 }
 
 /**
@@ -181,18 +166,11 @@ async function listOrphan(context: Context, image: string): Promise<ListedImage>
     const deadlineMs = host.monotonicMs() + context.waitMs;
     await acquire(host, sidecar.stateFile, 'shared', { deadlineMs, signal: context.signal, subject: image });
     const catalog = await sidecar.readCatalog();
-    const snapshots: ListedSnapshot[] = [];
-    for (const record of catalog.snapshots.filter(({ hidden }) => !hidden)) {
-      const place = sidecar.storePlace(record);
-      snapshots.push({
-        ...described(catalog, record),
-        state: 'orphan',
-        reason: 'the image is not there',
-        clustersCopied: record.sealed?.count ?? 0,
-        storeBytes: (await lookAtStore(host.files, place))?.allocatedBytes ?? 0,
-        files: [place.path],
-      });
-    }
+    const snapshots = await listCatalog(context, sidecar, catalog, (record) => ({
+      state: 'orphan',
+      reason: 'the image is not there',
+      files: () => [sidecar.storePath(record)],
+    }));
     release(sidecar.stateFile);
     return { ...orphan, clusterSizeBytes: catalog.clusterSizeBytes, snapshots };
   } finally {

@@ -6,19 +6,26 @@
 import { findBit } from '../base/bitmap.ts';
 import { hasCode } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
-import { type Catalog, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
+import { type Catalog, endingText, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 4096;
 
-export const SHRUNK_REASON = 'the origin became shorter than the snapshot';
-export const MODIFIED_REASON = 'the origin was changed outside imgsnap';
+const SHRUNK_REASON = 'the origin became shorter than the snapshot';
+const MODIFIED_REASON = 'the origin was changed outside imgsnap';
 
 /** A snapshot's trust as the origin stands now, whether or not anybody could record it yet. */
 export function trustNow(hold: Hold, record: SnapshotRecord, reaching: ReadonlySet<string>): Trust {
   if (record.trust === 'invalid' || hold.originStat.sizeBytes < record.sizeBytes) return 'invalid';
   return reaching.has(record.uuid) ? 'modified' : record.trust;
+}
+
+/** Why a snapshot has the trust that it has now; undefined for a valid one. */
+export function reasonNow(record: SnapshotRecord, trust: Trust): string | undefined {
+  if (trust === 'valid') return undefined;
+  if (trust === record.trust && record.ending !== undefined) return endingText(record.ending);
+  return trust === 'invalid' ? SHRUNK_REASON : MODIFIED_REASON;
 }
 
 /** Snapshots that an unrecorded change from outside concerns; empty where there was none. */

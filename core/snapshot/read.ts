@@ -15,7 +15,7 @@ import type { Context } from './context.ts';
 import { recordDigest, type TrustedSince } from './digest.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
-import { changedOutside, trustNow } from './outside-change.ts';
+import { changedOutside, reasonNow, trustNow } from './outside-change.ts';
 import type { Reference } from './reference.ts';
 import { holeLengthBytes, type ReadRun, SnapshotReader } from './snapshot-reader.ts';
 import { Volume } from './volume.ts';
@@ -76,28 +76,21 @@ export async function checkTrust(
 ): Promise<void> {
   const snapshot = `${hold.image}@${record.name}`;
   const trust = trustNow(hold, record, await changedOutside(hold));
-  const reason = record.ending?.reason;
+  const reason = reasonNow(record, trust);
   if (trust === 'invalid') {
-    throw new SnapError(
-      'invalid',
-      `${snapshot}: is invalid: ${reason ?? 'the origin is shorter than the snapshot'}`,
-      {
-        path: hold.image,
-        snapshot,
-        hint: `snap-gc ${hold.image} removes it`,
-      },
-    );
+    throw new SnapError('invalid', `${snapshot}: is invalid: ${reason}`, {
+      path: hold.image,
+      snapshot,
+      clusterIndex: record.ending?.clusterIndex,
+      hint: `snap-gc ${hold.image} removes it`,
+    });
   }
   if (trust === 'modified' && !options.allowModifiedOrigin) {
-    throw new SnapError(
-      'modified',
-      `${snapshot}: is not to be trusted: ${reason ?? 'the origin was changed outside imgsnap'}`,
-      {
-        path: hold.image,
-        snapshot,
-        hint: '--allow-modified-origin reads it all the same; snap-gc --accept-origin clears a mark made by mistake',
-      },
-    );
+    throw new SnapError('modified', `${snapshot}: is not to be trusted: ${reason}`, {
+      path: hold.image,
+      snapshot,
+      hint: '--allow-modified-origin reads it all the same; snap-gc --accept-origin clears a mark made by mistake',
+    });
   }
 }
 

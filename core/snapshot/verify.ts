@@ -5,11 +5,11 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { findByName, findByUuid, ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
+import { findByName, findByUuid, ownerUuid, type SnapshotRecord, type Trust } from '../store/catalog.ts';
 import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
-import { changedOutside, trustNow } from './outside-change.ts';
+import { changedOutside, reasonNow, trustNow } from './outside-change.ts';
 import { digestSnapshot, noSuchSnapshot } from './read.ts';
 import { type StoreFinding, verifyStore } from './verify-store.ts';
 import { Volume } from './volume.ts';
@@ -181,8 +181,7 @@ class Verifier {
     const { name } = record;
     let ok = trust === 'valid' && !this.#affected.has(record.uuid);
     if (trust !== 'valid') {
-      const reason = record.ending?.reason ?? 'the origin was changed outside imgsnap';
-      this.#findings.push({ name, kind: trust, clusterIndex: undefined, message: `is ${trust}: ${reason}` });
+      this.#distrust(record, trust);
     }
     let digest: string | undefined;
     if (ok && record.digest !== undefined) {
@@ -191,8 +190,7 @@ class Verifier {
       // Removed meanwhile: nobody needs it any more, and the name may be another one's.
       if (digest !== record.digest && now === undefined) digest = undefined;
       else if (now?.ending !== undefined) {
-        const message = `is invalid: ${now.ending.reason}`;
-        this.#findings.push({ name, kind: 'invalid', clusterIndex: undefined, message });
+        this.#distrust(now, 'invalid');
         ok = false;
       } else if (now !== undefined) {
         const message =
@@ -206,6 +204,17 @@ class Verifier {
     }
     const clustersChecked = this.#checked.get(record.uuid) ?? 0;
     return { name, ok, clustersChecked, digest, recordedDigest: record.digest };
+  }
+
+  /** Says why a snapshot is not to be trusted, and where it ended. */
+  #distrust(record: SnapshotRecord, trust: Trust): void {
+    const message = `is ${trust}: ${reasonNow(record, trust)}`;
+    this.#findings.push({
+      name: record.name,
+      kind: trust,
+      clusterIndex: record.ending?.clusterIndex,
+      message,
+    });
   }
 
   /** Undefined where it was removed since we began. */

@@ -3,6 +3,7 @@
  * copy-on-write a batch at a time.
  */
 import { hasCode, SnapError } from '../base/errors.ts';
+import { formatSize } from '../base/units.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
@@ -14,6 +15,7 @@ import type { Context } from './context.ts';
 import { type BatchResult, bytesBefore, CowWriter } from './cow-writer.ts';
 import { type Extent, endOf, leadingExtents } from './extents.ts';
 import type { Hold } from './hold.ts';
+import { nearLimit } from './limits.ts';
 import { readOrigin } from './origin.ts';
 import { Volume } from './volume.ts';
 import { InputPastEnd, oneAhead, recordBatches, streamBatches } from './write-input.ts';
@@ -83,6 +85,7 @@ class ImageWriter {
   #bytesCopied = 0;
   #receiverUuid: string | undefined;
   #snapshot: string | undefined;
+  readonly #toldNearLimit = new Set<string>();
 
   constructor(volume: Volume, options: WriteOptions, source: ByteSource) {
     this.#volume = volume;
@@ -169,6 +172,7 @@ class ImageWriter {
       extents.push(...(this.#options.delta ? await this.#differing(hold, extent, sizeBytes) : [extent]));
     }
     if (extents.length === 0) return;
+    const copiedBytes = this.#bytesCopied;
     try {
       if (hold === undefined) await this.#writePlainly(extents);
       else this.#count(hold, await this.#cow.apply(hold, extents));
@@ -177,6 +181,7 @@ class ImageWriter {
       this.#bytesWritten += bytesBefore(error, this.#volume.origin.path, extents);
       throw error;
     }
+    if (this.#bytesCopied > copiedBytes) await this.#warnNearLimit(hold);
   }
 
   async #writePlainly(extents: readonly Extent[]): Promise<void> {
@@ -221,6 +226,19 @@ class ImageWriter {
     const record = store && findByUuid(hold.catalog, ownerUuid(store));
     const readable = record !== undefined && isAlive(record) && !record.hidden;
     this.#snapshot = readable ? `${this.#volume.image}@${record.name}` : undefined;
+  }
+
+  /** Once for each snapshot: what comes is no loss yet, and can be avoided. */
+  async #warnNearLimit(hold: Hold | undefined): Promise<void> {
+    const near = hold && (await nearLimit(hold, this.#toldNearLimit));
+    if (hold === undefined || near === undefined) return;
+    const { record, leftBytes, maxSizeBytes } = near;
+    this.#toldNearLimit.add(record.uuid);
+    const then = record.onFull === 'refuse' ? 'writes are refused' : 'it ends';
+    hold.context.warn({
+      message: `${hold.image}@${record.name}: ${formatSize(leftBytes)} left of its limit of ${formatSize(maxSizeBytes)}, past which ${then}`,
+      hint: 'take a newer snapshot, which receives the copies from then on, or remove this one',
+    });
   }
 
   summary(seconds: number): WriteSummary {

@@ -27,6 +27,11 @@ export interface Ending {
   readonly clusterIndex?: number | undefined;
 }
 
+/** For people: why, and then at which cluster and when. */
+export function endingText({ reason, time, clusterIndex }: Ending): string {
+  return `${reason} (${clusterIndex === undefined ? '' : `cluster ${clusterIndex}, `}${time})`;
+}
+
 /** Where copying goes on when the store's file is full. */
 export interface Spill {
   /** How long a file may become by copying; undefined for as long as its disk takes. */

@@ -190,7 +190,7 @@ test('what is invalid goes with every form that names the image', async (t) => {
   const work = await workplace(t);
   const content = work.image('disk.img', noise('full', 4 * CLUSTER));
   await work.ok('snap-create', ['-q', 'disk.img@sound']);
-  await work.ok('snap-create', ['-q', 'disk.img@full', '--max-size', '64K']);
+  await work.ok('snap-create', ['-q', 'disk.img@full', '--max-size', '65K']);
   await work.write('disk.img', 0, noise('new', 4 * CLUSTER));
   const named = await collect(work, 'disk.img', '--keep-last', '1');
   assert.deepEqual(named.removed, [{ name: 'full', reasons: ['invalid'] }]);

@@ -51,8 +51,11 @@ test('the JSON document, to the letter', async (t) => {
           state: 'idle',
           ...common,
           clustersCopied: 2,
+          clustersZero: 0,
+          bytesCopied: CLUSTER + 1,
           storeBytes: statSync(one).blocks * 512,
           maxSize: 1024 * KIB,
+          limitUsed: 2 * CLUSTER,
           onFull: 'refuse',
           digest: stderr.trim(),
           label: 'l',
@@ -63,6 +66,8 @@ test('the JSON document, to the letter', async (t) => {
           state: 'active',
           ...common,
           clustersCopied: 0,
+          clustersZero: 0,
+          bytesCopied: 0,
           storeBytes: statSync(two).blocks * 512,
           onFull: 'invalidate',
           files: [two, work.path('disk.img')],
@@ -71,8 +76,8 @@ test('the JSON document, to the letter', async (t) => {
     },
   ]);
   assert.deepEqual(Object.keys(document[0]?.snapshots[0] ?? {}), [
-    ...['name', 'created', 'state', 'size', 'clusterSize', 'clusters', 'clustersCopied', 'storeBytes'],
-    ...['maxSize', 'onFull', 'digest', 'label', 'files'],
+    ...['name', 'created', 'state', 'size', 'clusterSize', 'clusters', 'clustersCopied', 'clustersZero'],
+    ...['bytesCopied', 'storeBytes', 'maxSize', 'limitUsed', 'onFull', 'digest', 'label', 'files'],
   ]);
 });
 

@@ -288,7 +288,7 @@ test('a change from outside is 5; an invalid snapshot only where it is named', a
   const other = await workplace(t);
   other.image('disk.img', 2 * CLUSTER);
   await other.ok('snap-create', ['-q', 'disk.img@one']);
-  await other.ok('snap-create', ['-q', 'disk.img@two', '--max-size', '64K']);
+  await other.ok('snap-create', ['-q', 'disk.img@two', '--max-size', '65K']);
   await other.write('disk.img', 0, noise('full', 2 * CLUSTER));
   const all = await verify(other, 'disk.img');
   assert.deepEqual([all.status, whole(all)], [0, ['one']]);
@@ -390,7 +390,7 @@ test('--origin of all: one that ended does not hide the others', async (t) => {
   const work = await workplace(t);
   work.image('disk.img', 2 * CLUSTER);
   await work.ok('snap-create', ['-q', 'disk.img@one']);
-  await work.ok('snap-create', ['-q', 'disk.img@two', '--max-size', '64K']);
+  await work.ok('snap-create', ['-q', 'disk.img@two', '--max-size', '65K']);
   await work.write('disk.img', 0, noise('full', 2 * CLUSTER));
   const answer = await work.run('snap-verify', ['--origin', 'disk.img']);
   assert.equal(answer.status, 3);

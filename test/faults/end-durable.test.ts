@@ -13,7 +13,7 @@ import type { Operation } from '../sim/session.ts';
 import { systemError } from '../sim/system-error.ts';
 import { chooseSeed } from '../support/commands.ts';
 import { testContext } from '../support/context.ts';
-import { create, makeImage, noise, rawImage, read, withFile, write } from '../support/image.ts';
+import { create, limitOf, makeImage, noise, rawImage, read, withFile, write } from '../support/image.ts';
 import { randomFrom } from './choose.ts';
 
 const CLUSTER_BYTES = 4096;
@@ -89,7 +89,7 @@ async function makeScene({ snapshots, copiesBefore }: Ending): Promise<Scene> {
   const frozen = new Map<string, Buffer>();
   for (const { name, limit } of snapshots) {
     frozen.set(name, await rawImage(host));
-    const maxSizeBytes = limit === undefined ? undefined : limit * CLUSTER_BYTES;
+    const maxSizeBytes = limit === undefined ? undefined : limitOf(limit, CLUSTER_BYTES);
     await create(testContext(host), name, { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes });
   }
   await write(testContext(host), 0, noise(2, copiesBefore * CLUSTER_BYTES));

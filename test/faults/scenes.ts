@@ -8,6 +8,7 @@ import {
   CollectingSink,
   create,
   IMAGE,
+  limitOf,
   makeImage,
   noise,
   rawImage,
@@ -93,7 +94,7 @@ async function makeSnapshots(host: MemoryHost, kind: SceneKind, frozen: Map<stri
     const name = 'abc'.charAt(index);
     frozen.set(name, await rawImage(host));
     const isLimited = name === 'c' && (kind === 'limited' || kind === 'ended');
-    const maxSizeBytes = isLimited ? most[kind] * CLUSTER_BYTES : undefined;
+    const maxSizeBytes = isLimited ? limitOf(most[kind], CLUSTER_BYTES) : undefined;
     await create(context, name, { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes });
     // The newest has no digest yet, except where one is needed.
     if (name !== 'c' || kind === 'touched') await read(context, name);

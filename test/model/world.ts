@@ -21,6 +21,7 @@ import {
   CollectingSink,
   create,
   IMAGE,
+  limitOf,
   makeImage,
   noise,
   rawImage,
@@ -221,7 +222,10 @@ export class World {
 
   async #create(op: CreateOp): Promise<void> {
     const { clusterSizeBytes } = this.#model.snapshots.length === 0 ? op : this.#model;
-    const limit = op.limit && { maxSizeBytes: op.limit.clusters * clusterSizeBytes, onFull: op.limit.onFull };
+    const limit = op.limit && {
+      maxSizeBytes: limitOf(op.limit.clusters, clusterSizeBytes),
+      onFull: op.limit.onFull,
+    };
     const limitText = limit ? ` --max-size ${limit.maxSizeBytes} --on-full ${limit.onFull}` : '';
     this.#say(
       `create ${op.name ?? '(default name)'} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${troubleText(op.trouble)}`,

@@ -6,6 +6,7 @@ import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { PACE, type Pace } from '../../core/store/append.ts';
 import { testContext } from '../support/context.ts';
+import { limitOf } from '../support/image.ts';
 import { IMAGE, readAll, SPILL_DIRECTORY } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import type { Expectation } from './crash-expectation.ts';
@@ -70,7 +71,7 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
     // One that refuses has no limit: a write that is refused would tell nothing.
     if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse', clustersInFile };
     const clusters = 1 + below(4);
-    const maxSizeBytes = clusters < 4 ? clusters * CLUSTER_BYTES : undefined;
+    const maxSizeBytes = clusters < 4 ? limitOf(clusters, CLUSTER_BYTES) : undefined;
     return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes, clustersInFile };
   }
   if (roll < 40) return { kind: 'remove', name };

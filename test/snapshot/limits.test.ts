@@ -3,9 +3,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
+import type { WriteOptions } from '../../core/snapshot/write.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { type TestContext, testContext } from '../support/context.ts';
-import { CollectingSink, create, IMAGE, makeImage, noise, rawImage, read, write } from '../support/image.ts';
+import {
+  CollectingSink,
+  create,
+  IMAGE,
+  limitOf,
+  makeImage,
+  noise,
+  rawImage,
+  read,
+  write,
+} from '../support/image.ts';
 
 const CLUSTER_BYTES = 4096;
 const COUNT = 8;
@@ -19,6 +30,11 @@ interface Scene {
   /** Writes a byte into a cluster; the code of the failure, if any. */
   touch(clusterIndex: number): Promise<string | undefined>;
 }
+
+const losses = (context: TestContext) =>
+  context.warnings.filter(({ loss }) => loss).map(({ message }) => message);
+const notices = (context: TestContext) =>
+  context.warnings.filter(({ loss }) => !loss).map(({ message }) => message);
 
 async function makeScene(): Promise<Scene> {
   const host = new MemoryHost();
@@ -35,7 +51,7 @@ async function makeScene(): Promise<Scene> {
     limited: (name, clusters, onFull) =>
       create(context, name, {
         clusterSizeBytes: CLUSTER_BYTES,
-        maxSizeBytes: clusters * CLUSTER_BYTES,
+        maxSizeBytes: limitOf(clusters, CLUSTER_BYTES),
         onFull,
       }),
     touch: async (clusterIndex) => {
@@ -61,7 +77,7 @@ test('refuse: nothing is written, the snapshot stays, and what it has already ma
   assert.equal(await touch(COUNT - 1), undefined, 'a zero cluster takes no space');
   assert.equal(await touch(5), 'no-space');
   assert.deepEqual(await read(context, 'a'), frozen);
-  assert.deepEqual(context.warnings, []);
+  assert.deepEqual(losses(context), []);
 });
 
 test('invalidate: the write goes on, the snapshot ends, and the loss is told', async () => {
@@ -69,17 +85,16 @@ test('invalidate: the write goes on, the snapshot ends, and the loss is told', a
   await limited('a', 2, 'invalidate');
   await touch(0);
   await touch(1);
-  assert.equal(context.warnings.length, 0);
+  assert.deepEqual(losses(context), []);
   const { failure, summary } = await write(context, 2 * CLUSTER_BYTES, noise(9, 100));
   assert.equal(failure, undefined);
   assert.equal(summary.snapshot, undefined);
   assert.deepEqual((await rawImage(host)).subarray(2 * CLUSTER_BYTES).subarray(0, 100), noise(9, 100));
   await assert.rejects(read(context, 'a'), { code: 'invalid' });
-  const told = context.warnings.map(({ message, loss }) => ({
-    loss,
-    named: message.includes('disk.img@a: ended'),
-  }));
-  assert.deepEqual(told, [{ loss: true, named: true }]);
+  assert.deepEqual(
+    losses(context).map((message) => message.includes('disk.img@a: ended at cluster 2: its limit')),
+    [true],
+  );
 });
 
 test('an older snapshot stays right after the newest has ended, and copying goes on for it', async () => {
@@ -153,4 +168,46 @@ test('an older snapshot that has the cluster already neither ends nor refuses wh
     await assert.rejects(read(context, 'b'), { code: 'invalid' });
     assert.deepEqual(await read(context, 'a'), frozen);
   }
+});
+
+test('less than a tenth of a limit left: told once a command, by whoever copies, and not before', async () => {
+  const host = new MemoryHost();
+  const frozen = noise(1, 20 * CLUSTER_BYTES);
+  await makeImage(host, frozen);
+  const limit = { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes: 40_960 };
+  await create(testContext(host), 'a', { ...limit, onFull: 'refuse' });
+  const told = async (cluster: number, count: number, options: Partial<WriteOptions> = {}) => {
+    const context = testContext(host);
+    await write(context, cluster * CLUSTER_BYTES, noise(2, count * CLUSTER_BYTES), options);
+    assert.deepEqual(losses(context), []);
+    return notices(context);
+  };
+  // A tenth is left then, not less.
+  assert.deepEqual(await told(0, 9), []);
+  assert.deepEqual(await told(9, 1), [
+    '/disk.img@a: 0 left of its limit of 40K, past which writes are refused',
+  ]);
+  assert.deepEqual(await told(0, 10), [], 'what is copied already takes nothing');
+  assert.deepEqual(await told(12, 1), [], 'nor does what was refused');
+
+  await create(testContext(host), 'b', { ...limit, maxSizeBytes: limit.maxSizeBytes + 1 });
+  const pace = { batchBytes: CLUSTER_BYTES, flushAheadBytes: CLUSTER_BYTES };
+  assert.deepEqual(await told(0, 10, { pace }), [
+    '/disk.img@b: 1 left of its limit of 41K, past which it ends',
+  ]);
+  assert.deepEqual(await read(testContext(host), 'a'), frozen);
+});
+
+test('what is copied on the account of an older one uses up its limit, and is told of that one', async () => {
+  const { context, limited, touch } = await makeScene();
+  await limited('a', 2, 'invalidate');
+  await limited('b', 1, 'invalidate');
+  await touch(0);
+  await touch(1);
+  assert.deepEqual(losses(context).length, 1);
+  await touch(2);
+  assert.deepEqual(notices(context), [
+    '/disk.img@b: 32 left of its limit of 4.1K, past which it ends',
+    '/disk.img@a: 32 left of its limit of 8.1K, past which it ends',
+  ]);
 });

@@ -7,7 +7,17 @@ import { decodeCatalog } from '../../core/store/catalog-codec.ts';
 import { decodeState } from '../../core/store/state.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
-import { CollectingSink, create, IMAGE, makeImage, noise, read, withFile, write } from '../support/image.ts';
+import {
+  CollectingSink,
+  create,
+  IMAGE,
+  limitOf,
+  makeImage,
+  noise,
+  read,
+  withFile,
+  write,
+} from '../support/image.ts';
 
 const SIDECAR = `${IMAGE}.snap`;
 const CLUSTER_BYTES = 4096;
@@ -106,7 +116,7 @@ test('more stores than are kept open at a time, all with limits: copying goes on
   const roomy = { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes: 9000 * CLUSTER_BYTES };
   await create(testContext(host), 'a', roomy);
   for (let count = 0; count < 70; count += 1) {
-    await create(testContext(host), `s${count}`, { maxSizeBytes: CLUSTER_BYTES });
+    await create(testContext(host), `s${count}`, { maxSizeBytes: limitOf(1, CLUSTER_BYTES) });
     // Two clusters are more than its limit: it ends, and what is copied later is on the account of `a`.
     assert.equal((await write(testContext(host), 0, noise(count + 5, 2 * CLUSTER_BYTES))).failure, undefined);
   }

@@ -9,7 +9,7 @@ import { PACE } from '../../core/store/append.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { systemError } from '../sim/system-error.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, rawImage, read, write } from '../support/image.ts';
+import { create, IMAGE, limitOf, makeImage, noise, rawImage, read, write } from '../support/image.ts';
 
 const SIDECAR = `${IMAGE}.snap`;
 const CLUSTER_BYTES = 4096;
@@ -84,7 +84,7 @@ test('the summary names no snapshot that received copies and then ended', async 
 
 test("an older snapshot's limit that refuses: nobody ends", async () => {
   const { host, frozen } = await imageOf(8 * CLUSTER_BYTES);
-  const limit = { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes: CLUSTER_BYTES };
+  const limit = { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes: limitOf(1, CLUSTER_BYTES) };
   await create(testContext(host), 'a', { ...limit, onFull: 'refuse' });
   await create(testContext(host), 'b', { ...limit, onFull: 'invalidate' });
   assert.equal((await write(testContext(host), 0, noise(2, 10))).failure, undefined);

@@ -7,7 +7,7 @@ import { type Verification, verifySnapshots } from '../../core/snapshot/verify.t
 import { copyMachine } from '../damage/copy-machine.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, read, write } from '../support/image.ts';
+import { create, IMAGE, limitOf, makeImage, noise, read, write } from '../support/image.ts';
 
 const SEED = 1;
 const CLUSTER_BYTES = 4096;
@@ -17,7 +17,7 @@ async function withSnapshots(): Promise<MemoryHost> {
   const host = new MemoryHost(SEED);
   await makeImage(host, noise(1, 6 * CLUSTER_BYTES));
   for (const [index, name] of ['a', 'b', 'c'].entries()) {
-    const maxSizeBytes = name === 'c' ? CLUSTER_BYTES : undefined;
+    const maxSizeBytes = name === 'c' ? limitOf(1, CLUSTER_BYTES) : undefined;
     await create(testContext(host), name, { clusterSizeBytes: CLUSTER_BYTES, maxSizeBytes });
     await write(testContext(host), index * CLUSTER_BYTES, noise(2 + index, CLUSTER_BYTES));
     await read(testContext(host), name);

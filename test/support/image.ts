@@ -6,6 +6,7 @@ import type { Context } from '../../core/snapshot/context.ts';
 import { type CreatedSnapshot, type CreateOptions, createSnapshot } from '../../core/snapshot/create.ts';
 import { type ReadOptions, readSnapshot } from '../../core/snapshot/read.ts';
 import { type WriteOptions, type WriteResult, writeImage } from '../../core/snapshot/write.ts';
+import { ENTRY } from '../../core/store/layout.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 
 export const IMAGE = '/disk.img';
@@ -33,6 +34,11 @@ function makeNoise(): Buffer {
     bytes.writeInt32LE(state, at);
   }
   return bytes;
+}
+
+/** A limit under which so many clusters are copied, and no more. */
+export function limitOf(clusters: number, clusterSizeBytes: number): number {
+  return clusters * clusterSizeBytes + ENTRY.sizeBytes;
 }
 
 /** Makes the image; a number makes a sparse one of that size. */
