@@ -112,8 +112,9 @@ async function planSnapshot(
   const number = present?.nextNumber ?? 1;
   const directory = sidecarPath(volume.imagePath);
   const storeName = `${name}-${uuid.slice(0, 8)}${STORE_SUFFIX}`;
-  const storePath = await chooseStorePath(volume, options.storePath, storeName);
-  const spill = await planSpill(volume, options, { name, uuid, sizeBytes, clusterSizeBytes, storePath });
+  const storePath = await chooseStorePath(volume, options.storePath, storeName, snapshots);
+  const planned = { name, uuid, sizeBytes, clusterSizeBytes, storePath };
+  const spill = await planSpill(volume, options, planned, snapshots);
   const record: SnapshotRecord = {
     name,
     uuid,

@@ -3,10 +3,12 @@
  * file that a symbolic link leads to, and refused where a second name could lead writers past the sidecar.
  */
 import { SnapError } from '../base/errors.ts';
-import type { FileKind, FileStat, RandomAccessFile } from '../io/file-system.ts';
+import type { FileKind, FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
+import { sidecarAbove, sidecarPath } from '../store/sidecar.ts';
+import { beginsAsStore } from '../store/store-file.ts';
 import type { Context } from './context.ts';
 
-const KIND_NAMES: Readonly<Record<Exclude<FileKind, 'file'>, string>> = {
+export const KIND_NAMES: Readonly<Record<Exclude<FileKind, 'file'>, string>> = {
   directory: 'a directory',
   symlink: 'a symbolic link',
   fifo: 'a named pipe',
@@ -20,7 +22,8 @@ function refuse(image: string, what: string, hint: string): SnapError {
 
 /**
  * The image's real path.
- * @throws `not-found`; `refused` for what is no regular file, has several hard links, or is on a network file system
+ * @throws `not-found`; `refused` for what is no regular file, has several hard links, is on a network file system, or
+ *   lies in a sidecar
  */
 export async function resolveImage(context: Context, image: string): Promise<string> {
   const { files } = context.host;
@@ -38,6 +41,10 @@ export async function resolveImage(context: Context, image: string): Promise<str
   checkLinks(image, stat);
   const imagePath = await files.realPath(image);
   await checkCoherent(context, image, imagePath);
+  const sidecar = await sidecarAbove(files, imagePath);
+  if (sidecar !== undefined) {
+    throw refuse(image, `is inside the sidecar ${sidecar}`, 'name the image that the sidecar belongs to');
+  }
   return imagePath;
 }
 
@@ -49,6 +56,20 @@ export async function checkCoherent(context: Context, image: string, path: strin
     `${path} is on a network or FUSE file system, where locks may not hold`,
     'if only this machine uses it, set IMGSNAP_ANY_FILESYSTEM=1',
   );
+}
+
+/**
+ * A file that has snapshots is an image, whatever is in it. One that has none and begins as a store is somebody's store.
+ * @throws `refused`
+ */
+export async function checkNoStore(
+  files: FileSystem,
+  image: string,
+  imagePath: string,
+  origin: RandomAccessFile,
+): Promise<void> {
+  if ((await files.linkStat(sidecarPath(imagePath))) !== undefined || !(await beginsAsStore(origin))) return;
+  throw refuse(image, 'is the store of a snapshot', 'name the image that the snapshot was taken of');
 }
 
 export function checkLinks(image: string, stat: FileStat): void {

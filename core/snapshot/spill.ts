@@ -47,6 +47,7 @@ export async function planSpill(
   volume: Volume,
   options: SpillOptions,
   planned: Planned,
+  present: readonly SnapshotRecord[],
 ): Promise<Spill | undefined> {
   const { spillPaths = [], maxStoreFileBytes } = options;
   if (spillPaths.length === 0 && maxStoreFileBytes === undefined) return undefined;
@@ -68,7 +69,7 @@ export async function planSpill(
   for (const [at, wanted] of spillPaths.entries()) {
     const uuid = partUuid({ ofUuid: planned.uuid, index: at + 1 });
     const name = `${planned.name}-${uuid.slice(0, 8)}${STORE_SUFFIX}`;
-    const chosen = await chooseStorePath(volume, wanted, name);
+    const chosen = await chooseStorePath(volume, wanted, name, present);
     if (paths.includes(chosen) || chosen === planned.storePath) {
       throw new SnapError('refused', `${wanted}: is given for two files of one snapshot`, {
         path: wanted,

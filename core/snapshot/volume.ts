@@ -4,7 +4,7 @@
  * repair comes first, and that a change from outside is noticed, is here.
  */
 import * as path from 'node:path';
-import { SnapError } from '../base/errors.ts';
+import { quietly, SnapError } from '../base/errors.ts';
 import { loadXxh64 } from '../base/xxh64.ts';
 import { closeAll } from '../io/close-all.ts';
 import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
@@ -15,7 +15,7 @@ import { findSidecar, Sidecar, STATE_FILE, sidecarPath } from '../store/sidecar.
 import { isSettled } from '../store/state.ts';
 import type { Context } from './context.ts';
 import { Hold, type HoldCache } from './hold.ts';
-import { checkCoherent, checkLinks, resolveImage } from './origin.ts';
+import { checkCoherent, checkLinks, checkNoStore, resolveImage } from './origin.ts';
 import { recordOutsideChange } from './outside-change.ts';
 import { checkTogether, giveUp, repair } from './recover.ts';
 import { StoreSet } from './store-set.ts';
@@ -61,6 +61,12 @@ export class Volume {
     await loadXxh64();
     // By the name that the user gave, which is what errors then tell; that it is this file is checked in every hold.
     const origin = await context.host.files.open(image, access === 'write' ? 'update' : 'read');
+    try {
+      if (access === 'write') await checkNoStore(context.host.files, image, imagePath, origin);
+    } catch (error) {
+      await quietly(() => origin.close());
+      throw error;
+    }
     return new Volume(context, image, imagePath, origin, access);
   }
 

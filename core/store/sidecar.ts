@@ -73,6 +73,19 @@ export async function findSidecar(files: FileSystem, imagePath: string): Promise
   });
 }
 
+/** The sidecar that a path lies in, if any: what has both of its files, whatever it is called and wherever it was linked to. */
+export async function sidecarAbove(files: FileSystem, absolute: string): Promise<string | undefined> {
+  let directory = absolute;
+  do {
+    directory = path.dirname(directory);
+    const found = await Promise.all(
+      [STATE_FILE, CATALOG_FILE].map((name) => files.linkStat(path.join(directory, name))),
+    );
+    if (found.every((stat) => stat !== undefined)) return directory;
+  } while (directory !== path.dirname(directory));
+  return undefined;
+}
+
 /**
  * Opening a named pipe would wait for ever, and `state` is written in place: through a link that would go to a file that
  * is not ours (invariant 9). We never make a link of either.

@@ -226,3 +226,20 @@ export async function readStoreIdentity(file: RandomAccessFile): Promise<StoreId
   const got = await file.read(bytes, STORE_HEADER.offsetBytes);
   return decodeStoreHeader(bytes.subarray(0, got), file.path);
 }
+
+/** Whether a file begins as a store does. Those may stand anywhere, and to write into one loses what is read through it. */
+export async function beginsAsStore(file: RandomAccessFile): Promise<boolean> {
+  const magic = Buffer.alloc(STORE_HEADER.magicText.length);
+  await file.read(magic, STORE_HEADER.offsetBytes);
+  return magic.toString('latin1') === STORE_HEADER.magicText;
+}
+
+/** The same for a regular file by its name. */
+export async function isStore(files: FileSystem, path: string): Promise<boolean> {
+  const file = await files.open(path, 'read');
+  try {
+    return await beginsAsStore(file);
+  } finally {
+    await file.close();
+  }
+}

@@ -11,7 +11,7 @@ import type { ByteSink } from '../io/byte-stream.ts';
 import { type FileLike, giveLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
-import { STORE_HEADER } from '../store/layout.ts';
+import { isStore } from '../store/store-file.ts';
 import { createFdSink, waitingCall } from './fd-sink.ts';
 
 /** The smallest hole that file systems keep. */
@@ -89,18 +89,6 @@ async function refuseSource(
   const sidecar = await placeOf(files, sidecarPath, exists);
   if (place === sidecar || place.startsWith(`${sidecar}/`)) {
     throw refused(path, `is in ${sidecarPath}, where the snapshots are kept`, hint);
-  }
-}
-
-/** By its first bytes: stores may stand anywhere, and replacing one would lose what older snapshots read from it. */
-async function isStore(files: FileSystem, path: string): Promise<boolean> {
-  const file = await files.open(path, 'read');
-  try {
-    const magic = Buffer.alloc(STORE_HEADER.magicText.length);
-    await file.read(magic, STORE_HEADER.offsetBytes);
-    return magic.toString('latin1') === STORE_HEADER.magicText;
-  } finally {
-    await file.close();
   }
 }
 

@@ -137,7 +137,7 @@ test('two batches flush twice', async () => {
   assert.equal(ofImage(operations, 'write').length, 2);
 });
 
-test('creating reads nothing of the image, and asks as much of a small one as of a huge one', async () => {
+test('creating reads nothing of the image but whether it begins as a store does, and asks as much of a small one as of a huge one', async () => {
   const kinds: string[][] = [];
   const seconds: number[] = [];
   for (const sizeBytes of [MIB, 2 ** 43]) {
@@ -146,7 +146,11 @@ test('creating reads nothing of the image, and asks as much of a small one as of
     await makeImage(host, sizeBytes);
     const first = await operationsOf(host, () => create(context, 'a'));
     const second = await operationsOf(host, () => create(context, 'b'));
-    for (const operations of [first, second]) assert.deepEqual(ofImage(operations, 'read'), []);
+    const reads = [first, second].map((operations) => ofImage(operations, 'read'));
+    assert.deepEqual(
+      reads.map((each) => each.map(({ lengthBytes }) => lengthBytes)),
+      [[8], []],
+    );
     assert.ok(
       [...first, ...second].every(({ kind, lengthBytes = 0 }) => kind !== 'write' || lengthBytes < 65_536),
     );
