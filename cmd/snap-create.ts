@@ -4,7 +4,7 @@ import { parseTime } from '../core/base/time.ts';
 import { parseSize } from '../core/base/units.ts';
 import { parseReference } from '../core/snapshot/reference.ts';
 import { runCommand } from './shared/command.ts';
-import { declareCommand, one, oneOf, text, value, values } from './shared/options.ts';
+import { declareCommand, flag, one, oneOf, text, value, values } from './shared/options.ts';
 
 /** Labels stand in the catalog, which every command reads. */
 const MAX_LABEL_BYTES = 1024;
@@ -40,6 +40,7 @@ const spec = declareCommand({
       oneOf('invalidate', 'refuse'),
       'when limit or disk is full: invalidate ends the snapshot and lets the write go on (default), refuse fails the write',
     ),
+    transient: flag('no flush for its copies: it outlives killed programs, but not a reboot'),
     label: value('TEXT', parseLabel, 'a remark, shown by snap-list --json'),
     time: value('RFC3339', parseTime, 'record this creation time'),
   },
@@ -64,6 +65,7 @@ runCommand(spec, async (options, { context, report }) => {
     maxStoreFileBytes: options.maxStoreFile,
     maxSizeBytes: options.maxSize,
     onFull: options.onFull ?? 'invalidate',
+    transient: options.transient,
     label: options.label,
     created: options.time,
   });

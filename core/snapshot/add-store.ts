@@ -3,8 +3,16 @@
  * durable, and the catalog that says both is committed. A new snapshot begins so, and a part of one whose file is full.
  */
 import * as path from 'node:path';
-import { quietly } from '../base/errors.ts';
-import { type Catalog, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import { hasCode, quietly } from '../base/errors.ts';
+import { RepairNeeded } from '../store/append.ts';
+import {
+  type Catalog,
+  isAlive,
+  newestRecord,
+  persistentRecords,
+  type SnapshotRecord,
+} from '../store/catalog.ts';
+import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { StoreFile } from '../store/store-file.ts';
@@ -24,10 +32,7 @@ export async function addStore(
 ): Promise<void> {
   await hold.ensureOpen();
   const previous = newestRecord(hold.catalog);
-  const active = await hold.active();
-  const sealed = active?.flushRecord.made;
-  // From now on nobody looks after its bits: they must be on disk.
-  if (active !== undefined && hold.state.bitsDirty) await hold.flushBits(active.store);
+  const sealed = await figureToSeal(hold);
   const storePath = hold.sidecar.storePath(record);
   await prepareStorePath(hold.context.host.files, storePath);
   await makeStore(hold, withRecord(hold.catalog), record, storePath);
@@ -44,6 +49,21 @@ export async function addStore(
   } catch (error) {
     await quietly(() => removeUnlessCommitted(hold, record, storePath));
     throw error;
+  }
+}
+
+/** What the newest store has, with its bits on disk, since from now on nobody looks after them. */
+async function figureToSeal(hold: Hold): Promise<Figure | undefined> {
+  try {
+    const active = await hold.active();
+    const mustOutlive = persistentRecords(hold.catalog).length > 0;
+    if (active !== undefined && hold.state.bitsDirty && mustOutlive) await hold.flushBits(active.store);
+    return active?.flushRecord.made;
+  } catch (error) {
+    // A transient one after a reboot may be as it will: nothing is known of it, and nobody reads it.
+    const isLost = error instanceof RepairNeeded || hasCode(error, 'damage', 'not-found');
+    if (!isLost || hold.catalog.snapshots.some(isAlive)) throw error;
+    return EMPTY_FIGURE;
   }
 }
 

@@ -4,6 +4,7 @@
  * `state` stays open, and whoever comes last closes it.
  */
 import { hasCode } from '../base/errors.ts';
+import { persistentRecords } from '../store/catalog.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
 
@@ -24,7 +25,8 @@ export async function closeState(hold: Hold): Promise<void> {
 
 async function flushActiveBits(hold: Hold): Promise<void> {
   try {
-    const active = hold.state.bitsDirty ? await hold.active() : undefined;
+    const isDue = hold.state.bitsDirty && persistentRecords(hold.catalog).length > 0;
+    const active = isDue ? await hold.active() : undefined;
     if (active !== undefined) await hold.flushBits(active.store);
   } catch (error) {
     // A store that cannot be read has nothing to flush; whoever needs it says so.

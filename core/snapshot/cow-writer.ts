@@ -12,7 +12,7 @@ import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
 import { AppendBatch, RepairNeeded, type Run } from '../store/append.ts';
-import { isAlive } from '../store/catalog.ts';
+import { isAlive, persistentRecords } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { clustersNeeded } from './chain-lack.ts';
 import type { Extent } from './extents.ts';
@@ -190,6 +190,7 @@ export class CowWriter {
         batch,
         handedOver: false,
         flushAheadBytes: this.#flushAheadBytes,
+        durable: persistentRecords(hold.catalog).length > 0,
       });
       firstSlot = append.firstSlot;
       await append.add(missing, (run, target) => readOld(hold, identity, run, target), this.#buffers);

@@ -5,8 +5,14 @@
 import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
-import { uuidFromRandom } from '../base/uuid.ts';
-import { type Catalog, MAX_SNAPSHOT_COUNT, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
+import { uuidFromRandom, uuidText } from '../base/uuid.ts';
+import {
+  type Catalog,
+  flushKeptBy,
+  MAX_SNAPSHOT_COUNT,
+  type SnapshotRecord,
+  STORE_SUFFIX,
+} from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import { sidecarPath } from '../store/sidecar.ts';
 import { addStore } from './add-store.ts';
@@ -28,6 +34,8 @@ export interface CreateOptions extends SpillOptions {
   readonly storePath?: string | undefined;
   readonly maxSizeBytes?: number | undefined;
   readonly onFull: 'invalidate' | 'refuse';
+  /** It ends with this boot, and costs no flush. */
+  readonly transient?: boolean;
   readonly label?: string | undefined;
   /** The creation time to record; the present one where absent. */
   readonly created?: string | undefined;
@@ -59,6 +67,7 @@ export async function createSnapshot(
       const plan = await planSnapshot(volume, hold?.catalog, reference, options);
       if (hold === undefined) await buildFirstSidecar(volume, plan.catalog, plan.record);
       else await addSnapshot(hold, plan);
+      warnFlushesKept(context, plan);
       const { catalog, record } = plan;
       return {
         snapshot: `${reference.image}@${record.name}`,
@@ -74,6 +83,12 @@ export async function createSnapshot(
   } finally {
     await volume.close();
   }
+}
+
+/** A transient snapshot costs flushes all the same while somebody who outlives the boot reads through its store. */
+function warnFlushesKept({ warn }: Context, { catalog, record }: Plan): void {
+  const message = record.transient && flushKeptBy(catalog, record.name);
+  if (message !== undefined) warn({ message });
 }
 
 interface Plan {
@@ -125,6 +140,7 @@ async function planSnapshot(
     hidden: false,
     maxSizeBytes: options.maxSizeBytes,
     onFull: options.onFull,
+    transient: options.transient ? uuidText(await host.bootId()) : undefined,
     label: options.label,
     storePath,
     spill,

@@ -60,6 +60,7 @@ export class HandOver {
       batch,
       handedOver: true,
       flushAheadBytes: this.#pace.flushAheadBytes,
+      durable: true,
     });
     await append.add(
       now,

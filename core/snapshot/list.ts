@@ -35,6 +35,8 @@ export interface ListedSnapshot extends Omit<StoreStatistics, 'countedBytes'> {
   /** What counts against the limit; undefined without one, and of one that has ended. */
   readonly limitUsedBytes: number | undefined;
   readonly onFull: 'invalidate' | 'refuse';
+  /** It ends with the boot that it was taken in. */
+  readonly transient: boolean;
   readonly digest: string | undefined;
   readonly label: string | undefined;
   /** All that the snapshot needs: its store, the newer ones, the origin. */
@@ -68,7 +70,7 @@ export async function listImage(context: Context, image: string): Promise<Listed
         const receives = newest !== undefined && ownerUuid(newest) === record.uuid;
         return {
           state: trust === 'valid' ? (receives ? 'active' : 'idle') : trust,
-          reason: reasonNow(record, trust),
+          reason: reasonNow(hold, record, trust),
           files: () => [...storePaths.slice(at), hold.imagePath],
         };
       });
@@ -113,6 +115,7 @@ async function listCatalog(
     return {
       ...ofStore,
       ...{ name, created, sizeBytes, maxSizeBytes, onFull, digest, label, ending, state, reason },
+      transient: record.transient !== undefined,
       clusterSizeBytes,
       clusterCount: clusterCount({ sizeBytes, clusterSizeBytes }),
       limitUsedBytes: limitUsedBytes(snapshots, at, statistics),

@@ -6,26 +6,39 @@
 import { findBit } from '../base/bitmap.ts';
 import { hasCode } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
+import { uuidText } from '../base/uuid.ts';
 import { type Catalog, endingText, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 4096;
 
+const VOID_REASON = 'it was transient, and the machine was rebooted since';
 const SHRUNK_REASON = 'the origin became shorter than the snapshot';
 const MODIFIED_REASON = 'the origin was changed outside imgsnap';
 
+/** Whether it was transient, and its boot is over. */
+export function isVoid(hold: Hold, record: SnapshotRecord): boolean {
+  return record.transient !== undefined && record.transient !== uuidText(hold.bootId);
+}
+
 /** A snapshot's trust as the origin stands now, whether or not anybody could record it yet. */
 export function trustNow(hold: Hold, record: SnapshotRecord, reaching: ReadonlySet<string>): Trust {
-  if (record.trust === 'invalid' || hold.originStat.sizeBytes < record.sizeBytes) return 'invalid';
+  const isShorter = hold.originStat.sizeBytes < record.sizeBytes;
+  if (record.trust === 'invalid' || isVoid(hold, record) || isShorter) return 'invalid';
   return reaching.has(record.uuid) ? 'modified' : record.trust;
 }
 
 /** Why a snapshot has the trust that it has now; undefined for a valid one. */
-export function reasonNow(record: SnapshotRecord, trust: Trust): string | undefined {
-  if (trust === 'valid') return undefined;
+export function reasonNow(hold: Hold, record: SnapshotRecord, trust: Trust): string | undefined {
   if (trust === record.trust && record.ending !== undefined) return endingText(record.ending);
-  return trust === 'invalid' ? SHRUNK_REASON : MODIFIED_REASON;
+  return reasonToRecord(hold, record, trust);
+}
+
+function reasonToRecord(hold: Hold, record: SnapshotRecord, trust: Trust): string | undefined {
+  if (trust === 'valid') return undefined;
+  if (trust === 'modified') return MODIFIED_REASON;
+  return isVoid(hold, record) ? VOID_REASON : SHRUNK_REASON;
 }
 
 /** Snapshots that an unrecorded change from outside concerns; empty where there was none. */
@@ -96,23 +109,32 @@ export async function recordOutsideChange(hold: Hold): Promise<void> {
   const shrunk = hold.catalog.snapshots.some(
     (record) => isAlive(record) && record.sizeBytes > hold.originStat.sizeBytes,
   );
-  if (!hold.originChangedOutside && !shrunk) return;
+  const voided = hold.catalog.snapshots.some((record) => isAlive(record) && isVoid(hold, record));
+  if (!hold.originChangedOutside && !shrunk && !voided) return;
   hold.mayAssess = true;
   const reaching = await changedOutside(hold);
   hold.mayAssess = false;
   const time = formatTime(hold.context.host.now());
   const lost: string[] = [];
+  const voids: string[] = [];
   const change = (catalog: Catalog): Catalog => {
     const snapshots = catalog.snapshots.map((record) => {
       const trust = trustNow(hold, record, reaching);
       if (trust === record.trust) return record;
-      if (!record.hidden) lost.push(record.name);
-      const reason = trust === 'invalid' ? SHRUNK_REASON : MODIFIED_REASON;
+      if (!record.hidden) (isVoid(hold, record) ? voids : lost).push(record.name);
+      const reason = reasonToRecord(hold, record, trust) ?? '';
       return { ...record, trust, ending: { reason, time } };
     });
     return { ...catalog, snapshots };
   };
   await hold.commitOutsideChange(change);
+  if (voids.length > 0) {
+    hold.context.warn({
+      message: `${hold.image}: transient snapshots ended with the last boot: ${voids.join(', ')}`,
+      hint: `remove them with snap-gc ${hold.image}`,
+      loss: true,
+    });
+  }
   if (lost.length === 0) return;
   hold.context.warn({
     message: `${hold.image}: was changed outside imgsnap; no longer trusted: ${lost.join(', ')}`,

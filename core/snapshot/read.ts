@@ -76,7 +76,7 @@ export async function checkTrust(
 ): Promise<void> {
   const snapshot = `${hold.image}@${record.name}`;
   const trust = trustNow(hold, record, await changedOutside(hold));
-  const reason = reasonNow(record, trust);
+  const reason = reasonNow(hold, record, trust);
   if (trust === 'invalid') {
     throw new SnapError('invalid', `${snapshot}: is invalid: ${reason}`, {
       path: hold.image,

@@ -5,11 +5,19 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
-import { findByName, findByUuid, ownerUuid, type SnapshotRecord, type Trust } from '../store/catalog.ts';
+import {
+  endingText,
+  findByName,
+  findByUuid,
+  mayBeRead,
+  ownerUuid,
+  type SnapshotRecord,
+  type Trust,
+} from '../store/catalog.ts';
 import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
-import { changedOutside, reasonNow, trustNow } from './outside-change.ts';
+import { changedOutside, isVoid, reasonNow, trustNow } from './outside-change.ts';
 import { digestSnapshot, noSuchSnapshot } from './read.ts';
 import { type StoreFinding, verifyStore } from './verify-store.ts';
 import { Volume } from './volume.ts';
@@ -46,7 +54,9 @@ export interface Verification {
 
 export interface Target {
   readonly record: SnapshotRecord;
-  readonly trust: 'valid' | 'modified' | 'invalid';
+  readonly trust: Trust;
+  /** Why it is not to be trusted. */
+  readonly reason: string | undefined;
 }
 
 /** The snapshots to look at, all where none is named, in use by us from then on. @throws `not-found` */
@@ -64,7 +74,8 @@ export function chooseTargets(volume: Volume, names: readonly string[]): Promise
       .filter((record) => !record.hidden && (names.length === 0 || names.includes(record.name)))
       .map((record) => {
         hold.sidecar.stateFile.tryLock(inUseOffset(record.number), 'shared');
-        return { record, trust: trustNow(hold, record, changed) };
+        const trust = trustNow(hold, record, changed);
+        return { record, trust, reason: reasonNow(hold, record, trust) };
       });
   });
 }
@@ -122,11 +133,18 @@ class Verifier {
   /** Every store that a target reads through, nameless ones included. */
   #chainStores(): Promise<readonly SnapshotRecord[]> {
     return this.#volume.shared(async (hold) => {
-      const { snapshots } = hold?.catalog ?? { snapshots: [] };
+      if (hold === undefined) return [];
+      const { catalog } = hold;
       const wanted = new Set(this.#targets.map(({ record }) => record.uuid));
-      const first = snapshots.findIndex(({ uuid }) => wanted.has(uuid));
-      if (!this.#named) return snapshots;
-      return first < 0 ? [] : snapshots.slice(first);
+      const first = catalog.snapshots.findIndex(({ uuid }) => !this.#named || wanted.has(uuid));
+      let isRead = false;
+      return catalog.snapshots.filter((store, index) => {
+        isRead ||= mayBeRead(store) && !isVoid(hold, store);
+        // What ended with its boot may be as it will, unless somebody older reads through it.
+        const owner = findByUuid(catalog, ownerUuid(store));
+        const mayBeLost = !isRead && owner !== undefined && isVoid(hold, owner);
+        return first >= 0 && index >= first && !mayBeLost;
+      });
     });
   }
 
@@ -177,12 +195,10 @@ class Verifier {
     });
   }
 
-  async #checkSnapshot({ record, trust }: Target): Promise<VerifiedSnapshot> {
+  async #checkSnapshot({ record, trust, reason }: Target): Promise<VerifiedSnapshot> {
     const { name } = record;
     let ok = trust === 'valid' && !this.#affected.has(record.uuid);
-    if (trust !== 'valid') {
-      this.#distrust(record, trust);
-    }
+    if (trust !== 'valid') this.#distrust(record, trust, reason);
     let digest: string | undefined;
     if (ok && record.digest !== undefined) {
       digest = await this.#digest(record);
@@ -190,7 +206,7 @@ class Verifier {
       // Removed meanwhile: nobody needs it any more, and the name may be another one's.
       if (digest !== record.digest && now === undefined) digest = undefined;
       else if (now?.ending !== undefined) {
-        this.#distrust(now, 'invalid');
+        this.#distrust(now, 'invalid', endingText(now.ending));
         ok = false;
       } else if (now !== undefined) {
         const message =
@@ -207,8 +223,8 @@ class Verifier {
   }
 
   /** Says why a snapshot is not to be trusted, and where it ended. */
-  #distrust(record: SnapshotRecord, trust: Trust): void {
-    const message = `is ${trust}: ${reasonNow(record, trust)}`;
+  #distrust(record: SnapshotRecord, trust: Trust, reason: string | undefined): void {
+    const message = `is ${trust}: ${reason}`;
     this.#findings.push({
       name: record.name,
       kind: trust,

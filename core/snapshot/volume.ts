@@ -11,6 +11,7 @@ import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { Mutex } from '../io/mutex.ts';
 import { acquire, pollLock, release } from '../io/turnstile.ts';
 import { RepairNeeded } from '../store/append.ts';
+import { isAlive } from '../store/catalog.ts';
 import { findSidecar, Sidecar, STATE_FILE, sidecarPath } from '../store/sidecar.ts';
 import { isSettled } from '../store/state.ts';
 import type { Context } from './context.ts';
@@ -235,6 +236,8 @@ export class Volume {
 
 /** A bitmap that does not count is repaired; a store that is beyond that is told by whoever needs it. */
 async function ensureActiveCounts(hold: Hold): Promise<void> {
+  // A store that nobody needs any more may be as it will, as a transient one is after a reboot.
+  if (!hold.catalog.snapshots.some(isAlive)) return;
   try {
     await hold.active();
   } catch (error) {

@@ -8,7 +8,7 @@ import { NIL_UUID } from '../base/uuid.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
 import { PACE, type Pace } from '../store/append.ts';
-import { findByUuid, isAlive, ownerUuid } from '../store/catalog.ts';
+import { findByUuid, flushKeptBy, isAlive, ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { DEFAULT_CLUSTER_BYTES } from '../store/layout.ts';
 import { settle } from './closing.ts';
 import type { Context } from './context.ts';
@@ -84,6 +84,7 @@ class ImageWriter {
   #clustersCopied = 0;
   #bytesCopied = 0;
   #receiverUuid: string | undefined;
+  #toldFlushKept = false;
   #snapshot: string | undefined;
   readonly #toldNearLimit = new Set<string>();
 
@@ -225,7 +226,15 @@ class ImageWriter {
     const store = findByUuid(hold.catalog, this.#receiverUuid ?? NIL_UUID);
     const record = store && findByUuid(hold.catalog, ownerUuid(store));
     const readable = record !== undefined && isAlive(record) && !record.hidden;
+    if (result.clustersCopied > 0 && record?.transient !== undefined) this.#tellFlushKept(hold, record);
     this.#snapshot = readable ? `${this.#volume.image}@${record.name}` : undefined;
+  }
+
+  /** Once: who took a transient snapshot to be spared the flushes learns why they are still made. */
+  #tellFlushKept(hold: Hold, { name }: SnapshotRecord): void {
+    const message = flushKeptBy(hold.catalog, name);
+    if (message !== undefined && !this.#toldFlushKept) this.#volume.context.warn({ message });
+    this.#toldFlushKept = message !== undefined;
   }
 
   /** Once for each snapshot: what comes is no loss yet, and can be avoided. */

@@ -62,6 +62,8 @@ export interface AppendOptions {
   readonly batch: number;
   readonly handedOver: boolean;
   readonly flushAheadBytes: number;
+  /** Whether it must outlive the boot. Where it need not, nothing is flushed: the order of the calls is enough. */
+  readonly durable: boolean;
 }
 
 export class AppendBatch {
@@ -140,6 +142,7 @@ export class AppendBatch {
   /** Half of a batch reaches the disk while the other half is copied; the flush that counts is that of `publish`. */
   #mayFlushAhead(nextBytes: number): void {
     const writtenBytes = this.#bytes - nextBytes;
+    if (!this.#options.durable) return;
     if (writtenBytes - this.#flushedAheadBytes < this.#options.flushAheadBytes) return;
     this.#flushedAheadBytes = writtenBytes;
     this.#flushAhead.start();
@@ -202,7 +205,7 @@ export class AppendBatch {
       zeroCount: flushRecord.zeroCount + this.#clusters.length - this.#slotCount,
     };
     await store.writeRecord(nextRecord);
-    await store.flush();
+    if (this.#options.durable) await store.flush();
     await noteFlushed(nextRecord);
     for (const clusterIndex of this.#clusters) bitmap.add(clusterIndex);
     for (const { firstCluster, count } of joinRuns(this.#clusters, this.#clusters.length)) {

@@ -55,6 +55,8 @@ export interface SnapshotRecord {
   readonly hidden: boolean;
   readonly maxSizeBytes?: number | undefined;
   readonly onFull: 'invalidate' | 'refuse';
+  /** The boot, as a UUID, in which it was taken and with which it ends; undefined for one that outlives boots. */
+  readonly transient?: string | undefined;
   readonly label?: string | undefined;
   /** XXH64 of the whole snapshot, recorded by its first complete trusted read. */
   readonly digest?: string | undefined;
@@ -125,6 +127,20 @@ const filesByOwner = new WeakMap<Catalog, Map<string, SnapshotRecord[]>>();
 /** Whether somebody may read it, or reads it still though it has no name. */
 export function mayBeRead(record: SnapshotRecord): boolean {
   return isAlive(record) || (record.hidden && record.part === undefined);
+}
+
+/** The snapshots, of those that must be kept, that outlive the boot: as long as there is one, copies are flushed. */
+export function persistentRecords(catalog: Catalog): SnapshotRecord[] {
+  return catalog.snapshots.filter(
+    (record) => isAlive(record) && !record.hidden && record.transient === undefined,
+  );
+}
+
+/** What to say of a transient snapshot whose copies are flushed all the same; undefined where they are not. */
+export function flushKeptBy(catalog: Catalog, name: string): string | undefined {
+  const [persistent] = persistentRecords(catalog);
+  if (persistent === undefined) return undefined;
+  return `${name}: its copies are flushed while ${persistent.name}, which is not transient, reads through its store`;
 }
 
 /** Whether somebody may still read it, so that its content must be kept. */

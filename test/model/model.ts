@@ -20,6 +20,7 @@ export interface ModelSnapshot {
   /** As the image was; meaningless once the snapshot is not valid, but for its length. */
   readonly frozen: Buffer;
   readonly limit: Limit | undefined;
+  readonly transient: boolean;
   readonly copied: Map<number, CopyKind>;
   trust: ModelTrust;
   hidden: boolean;
@@ -66,12 +67,21 @@ export class Model {
     return this.snapshots.filter(({ hidden }) => !hidden);
   }
 
-  create(name: string, limit: Limit | undefined, clusterSizeBytes: number): void {
+  create(name: string, limit: Limit | undefined, clusterSizeBytes: number, transient: boolean): void {
     if (this.snapshots.length === 0) this.clusterSizeBytes = clusterSizeBytes;
     const frozen = Buffer.from(this.image);
     const number = this.#nextNumber;
     this.#nextNumber += 1;
-    this.snapshots.push({ number, name, frozen, limit, copied: new Map(), trust: 'valid', hidden: false });
+    this.snapshots.push({
+      number,
+      name,
+      frozen,
+      limit,
+      transient,
+      copied: new Map(),
+      trust: 'valid',
+      hidden: false,
+    });
   }
 
   planWrite(write: ModelWrite): WritePlan {
@@ -127,6 +137,11 @@ export class Model {
       else if (snapshot.trust === 'valid' && this.reachesOrigin(snapshot)) snapshot.trust = 'modified';
     }
     this.image = image;
+  }
+
+  /** Transient ones end with the boot. */
+  reboot(): void {
+    for (const snapshot of this.snapshots) if (snapshot.transient) snapshot.trust = 'invalid';
   }
 
   /** Whether any cluster of the snapshot is nowhere but in the image. */

@@ -22,6 +22,8 @@ export interface CreateOp {
   /** Absent for the default name. */
   readonly name: string | undefined;
   readonly limit: { readonly clusters: number; readonly onFull: 'invalidate' | 'refuse' } | undefined;
+  /** Ends with the next reboot. */
+  readonly transient: boolean;
   /** So many clusters a file takes, and then copying goes on in the next. */
   readonly clustersInFile: number | undefined;
   /** Counts only while there is no snapshot. */
@@ -128,6 +130,7 @@ function creates(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<Creat
     name: oneIn(2, fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')),
     limit: limits,
     clustersInFile: oneIn(4, fc.integer({ min: 1, max: 6 })),
+    transient: fc.constantFrom(false, false, false, true),
     clusterSizeBytes: fc.constantFrom(...CLUSTER_SIZES_BYTES),
     trouble,
   });

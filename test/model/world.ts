@@ -228,7 +228,7 @@ export class World {
     };
     const limitText = limit ? ` --max-size ${limit.maxSizeBytes} --on-full ${limit.onFull}` : '';
     this.#say(
-      `create ${op.name ?? '(default name)'} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${troubleText(op.trouble)}`,
+      `create ${op.name ?? '(default name)'}${op.transient ? ' --transient' : ''} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${troubleText(op.trouble)}`,
     );
     const spilling = op.clustersInFile && {
       spillPaths: Array.from({ length: 60 }, () => path.dirname(IMAGE)),
@@ -238,7 +238,7 @@ export class World {
     };
     const taken = this.#model.visible.some(({ name }) => name === op.name);
     const ending = await this.#run(op.trouble, (context) =>
-      create(context, op.name, { clusterSizeBytes, ...limit, ...spilling }),
+      create(context, op.name, { clusterSizeBytes, transient: op.transient, ...limit, ...spilling }),
     );
     this.#ended(ending);
     let name = ending.value?.name;
@@ -257,7 +257,7 @@ export class World {
     if (op.name !== undefined && name !== undefined) assert.equal(name, op.name);
     if (name === undefined) return;
     assert.match(name, op.name === undefined ? /^\d{8}T\d{6}Z(-\d+)?$/ : /^[a-f]$/);
-    this.#model.create(name, limit, clusterSizeBytes);
+    this.#model.create(name, limit, clusterSizeBytes, op.transient);
   }
 
   async #write(op: WriteOp): Promise<void> {
@@ -427,6 +427,7 @@ export class World {
     if (this.#outsideUnrecorded === 'while open') await this.#changeNothing();
     this.#say('reboot');
     this.#host.reboot();
+    this.#model.reboot();
     this.#bootedInTrouble = this.#maybeCopied.size > 0;
   }
 

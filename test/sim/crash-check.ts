@@ -148,7 +148,7 @@ export async function checkAfterCrash(
   assert.equal(wrong, undefined, wrong);
   // From here on what is there is known, and on the disk.
   const known = expected.learnAfterCrash(await rawImage(host));
-  known.settle(await checkSnapshots(host, expected, 'look'));
+  known.settle(await checkSnapshots(host, known, 'look'));
   const loss = again && new SecondLoss(host, known, again);
   const session = host.session(loss?.hook);
   try {

@@ -14,6 +14,8 @@ export interface ExpectedSnapshot {
   certain: boolean;
   /** What ends it where there is no place for a copy: never, at its limit, or only a full disk. */
   readonly ends: 'never' | 'limit' | 'full';
+  /** With the boot it ends. */
+  readonly transient: boolean;
   /** It may be marked as not to be trusted any more; if it is trusted, it is right. */
   mayEnd: boolean;
   /** It was acknowledged that it is marked: it stays so. */
@@ -21,8 +23,12 @@ export interface ExpectedSnapshot {
 }
 
 /** A snapshot whose creation has begun. */
-export function newSnapshot(bytes: Buffer, ends: ExpectedSnapshot['ends'] = 'full'): ExpectedSnapshot {
-  return { bytes: Buffer.from(bytes), certain: false, ends, mayEnd: false, ended: false };
+export function newSnapshot(
+  bytes: Buffer,
+  ends: ExpectedSnapshot['ends'] = 'full',
+  transient = false,
+): ExpectedSnapshot {
+  return { bytes: Buffer.from(bytes), certain: false, ends, transient, mayEnd: false, ended: false };
 }
 
 /** The snapshots that are listed, and those of them that are not to be trusted. */
@@ -140,7 +146,10 @@ export class Expectation {
   /** After a power loss, what is there is flushed. */
   learnAfterCrash(found: Buffer): Expectation {
     const next = new Expectation(found);
-    for (const [name, snapshot] of this.snapshots) next.snapshots.set(name, { ...snapshot });
+    for (const [name, snapshot] of this.snapshots) {
+      const ends = snapshot.transient && { mayEnd: true, ended: true };
+      next.snapshots.set(name, { ...snapshot, ...ends });
+    }
     return next;
   }
 }

@@ -256,7 +256,7 @@ class CrashRun {
     if (step.kind === 'create') {
       const limit = step.maxSizeBytes === undefined ? 'full' : 'limit';
       const ends = step.onFull === 'refuse' ? 'never' : limit;
-      expected.snapshots.set(step.name, newSnapshot(expected.image, ends));
+      expected.snapshots.set(step.name, newSnapshot(expected.image, ends, step.transient));
     }
     if (step.kind === 'remove') {
       const snapshot = expected.snapshots.get(step.name);

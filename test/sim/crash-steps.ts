@@ -18,6 +18,7 @@ export type Step =
       readonly name: string;
       readonly onFull?: 'invalidate' | 'refuse';
       readonly maxSizeBytes?: number | undefined;
+      readonly transient?: boolean;
       /** So many clusters a file takes, and then copying goes on in the next. */
       readonly clustersInFile?: number | undefined;
     }
@@ -36,17 +37,18 @@ export function describe(step: Step): string {
   if (step.kind === 'outside') return `write ${step.data.length} bytes at ${step.offsetBytes} from outside`;
   if (step.kind === 'create' && step.onFull !== undefined) {
     const limit = step.maxSizeBytes === undefined ? '' : ` at ${step.maxSizeBytes} bytes`;
-    return `create ${step.name}, ${step.onFull}${limit}${spills(step.clustersInFile)}`;
+    return `create ${step.name}, ${step.onFull}${limit}${manner(step)}`;
   }
   if (step.kind === 'write') {
     return `write ${step.data.length} bytes at ${step.offsetBytes}${step.sync ? '' : ' without flush'}`;
   }
-  if (step.kind === 'create') return `create ${step.name}${spills(step.clustersInFile)}`;
+  if (step.kind === 'create') return `create ${step.name}${manner(step)}`;
   return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
 }
 
-function spills(clustersInFile: number | undefined): string {
-  return clustersInFile === undefined ? '' : `, ${clustersInFile} clusters a file`;
+function manner({ transient, clustersInFile }: Step & { readonly kind: 'create' }): string {
+  const files = clustersInFile === undefined ? '' : `, ${clustersInFile} clusters a file`;
+  return `${transient ? ', transient' : ''}${files}`;
 }
 
 export interface Choices {
@@ -67,12 +69,13 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
   if (roll < 25 || name === undefined) {
     const name = choices.newName();
     const clustersInFile = below(4) === 0 ? 1 + below(3) : undefined;
-    if (!choices.limits) return { kind: 'create', name, clustersInFile };
+    const transient = below(5) === 0;
+    if (!choices.limits) return { kind: 'create', name, transient, clustersInFile };
     // One that refuses has no limit: a write that is refused would tell nothing.
-    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse', clustersInFile };
+    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse', transient, clustersInFile };
     const clusters = 1 + below(4);
     const maxSizeBytes = clusters < 4 ? limitOf(clusters, CLUSTER_BYTES) : undefined;
-    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes, clustersInFile };
+    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes, transient, clustersInFile };
   }
   if (roll < 40) return { kind: 'remove', name };
   if (roll < 45) return { kind: 'collect' };
@@ -113,8 +116,8 @@ export async function executeStep(
 ): Promise<void> {
   const context = testContext(session);
   if (step.kind === 'create') {
-    const { name, onFull = 'invalidate', maxSizeBytes, clustersInFile } = step;
-    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes };
+    const { name, onFull = 'invalidate', maxSizeBytes, transient = false, clustersInFile } = step;
+    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes, transient };
     // More files than any of these images has clusters, so that no snapshot ends for want of them.
     const spilling = clustersInFile && {
       spillPaths: Array.from({ length: 20 }, () => SPILL_DIRECTORY),

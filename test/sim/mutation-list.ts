@@ -28,8 +28,14 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'no flush of a batch',
     file: 'core/store/append.ts',
-    from: '    await store.flush();\n',
+    from: '    if (this.#options.durable) await store.flush();\n',
     to: '',
+  },
+  {
+    name: 'no flush through a transient store that an older snapshot reads',
+    file: 'core/snapshot/cow-writer.ts',
+    from: 'persistentRecords(hold.catalog).length > 0',
+    to: 'active.record.transient === undefined',
   },
   {
     name: 'origin written first',
@@ -52,7 +58,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a batch noted as flushed before it is',
     file: 'core/store/append.ts',
-    from: '    await store.flush();\n    await noteFlushed(nextRecord);\n',
+    from: '    if (this.#options.durable) await store.flush();\n    await noteFlushed(nextRecord);\n',
     to: '    await noteFlushed(nextRecord);\n    await store.flush();\n',
   },
   {
@@ -146,7 +152,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'bits set before the flush',
     file: 'core/store/append.ts',
-    from: '    await store.writeRecord(nextRecord);\n    await store.flush();\n    await noteFlushed(nextRecord);\n',
+    from: '    await store.writeRecord(nextRecord);\n    if (this.#options.durable) await store.flush();\n    await noteFlushed(nextRecord);\n',
     to: `    for (const clusterIndex of this.#clusters) {
       const bits = Buffer.from(bitmap.bits.subarray(clusterIndex >>> 3, (clusterIndex >>> 3) + 1));
       for (const other of this.#clusters) {
