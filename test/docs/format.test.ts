@@ -186,6 +186,7 @@ async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
         hidden: true,
         maxSizeBytes: 65536,
         onFull: 'refuse',
+        transient: '00000000-0000-4000-8000-000000000002',
         label: 'remark',
         spill: { maxFileBytes: 1, paths: ['/place'] },
         part: { ofUuid: '00000000-0000-4000-8000-000000000002', index: 1 },
