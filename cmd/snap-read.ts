@@ -1,13 +1,15 @@
 /** snap-read IMAGE[@NAME]: streams a snapshot to stdout, or into a file. */
 import { quietly, SnapError } from '../core/base/errors.ts';
 import { parseSize } from '../core/base/units.ts';
+import type { ConfirmingSink } from '../core/io/byte-stream.ts';
 import { isTerminal } from '../core/io/is-terminal.ts';
 import type { Context } from '../core/snapshot/context.ts';
 import type { ReadOptions, ReadSummary } from '../core/snapshot/read.ts';
 import { parseReference, type Reference } from '../core/snapshot/reference.ts';
+import type { Removal } from '../core/snapshot/remove.ts';
 import { sidecarPath } from '../core/store/sidecar.ts';
 import { runCommand } from './shared/command.ts';
-import { declareCommand, flag, one, text, value } from './shared/options.ts';
+import { declareCommand, flag, one, type ParsedOptions, text, usage, value } from './shared/options.ts';
 
 const STDOUT = 1;
 
@@ -29,12 +31,20 @@ const spec = declareCommand({
     ),
     digest: flag('print the XXH64 of what was streamed on standard error'),
     allowModifiedOrigin: flag('read a snapshot whose origin was changed outside imgsnap'),
+    thenDelete: flag(
+      'remove the snapshot once all of it was taken: the reader of the pipe has read the last byte, or the file is on ' +
+        'disk; in any other case it stays',
+    ),
   },
   examples: [
     { text: 'A compressed backup:', command: 'snap-read disk.img@nightly | zstd >disk.zst' },
     {
       text: "One file out of a partition's snapshot:",
       command: 'snap-read disk.img@nightly -o /tmp/old.img',
+    },
+    {
+      text: 'Into a file, and out of the way:',
+      command: 'snap-read disk.img@nightly -o nightly.img --then-delete',
     },
     { text: 'The first sector:', command: 'snap-read disk.img@nightly --length 512 | xxd' },
   ],
@@ -43,39 +53,73 @@ const spec = declareCommand({
 
 runCommand(spec, async (options, { context, report, stdout }) => {
   const reference = await parseReference(context.host.files, options.image);
+  const { output, thenDelete } = options;
+  if (thenDelete) checkThenDelete(reference, options);
   const readOptions: ReadOptions = {
     offsetBytes: options.offset ?? 0,
     lengthBytes: options.length,
     allowModifiedOrigin: options.allowModifiedOrigin,
     digest: options.digest,
   };
-  const { output } = options;
   const intoFile = output !== undefined && output !== '-';
   if (output === undefined && isTerminal(STDOUT)) {
     throw new SnapError('refused', 'standard output is a terminal, and images are no text', {
       hint: 'send it into a file or a pipe, or insist with -o -',
     });
   }
-  const { readSnapshot } = await import('../core/snapshot/read.ts');
+  const request = { reference, options: readOptions, confirmed: thenDelete };
   const summary = intoFile
-    ? await readIntoFile(context, reference, readOptions, output)
-    : await readSnapshot(context, reference, readOptions, stdout());
+    ? await readIntoFile(context, request, output)
+    : await readInto(context, request, stdout());
   if (options.digest && !options.json) report.print(`${summary.digest}\n`, 'stderr');
-  if (options.json) report.json(toJson(reference, summary), intoFile ? 'stdout' : 'stderr');
+  const removal = thenDelete ? await removeRead(context, reference, summary) : undefined;
+  if (removal !== undefined) report.success(`${options.image}: was taken as a whole, and removed`);
+  if (options.json) report.json(toJson(reference, summary, removal), intoFile ? 'stdout' : 'stderr');
   return 0;
 });
 
-async function readIntoFile(
+function checkThenDelete({ name }: Reference, given: ParsedOptions<typeof spec.options, unknown>): void {
+  if (name === undefined) throw usage('--then-delete is for a snapshot', 'give IMAGE@NAME');
+  const others = [
+    ['--offset', given.offset !== undefined],
+    ['--length', given.length !== undefined],
+    ['--allow-modified-origin', given.allowModifiedOrigin],
+  ] as const;
+  const other = others.find(([, isGiven]) => isGiven)?.[0];
+  if (other === undefined) return;
+  throw usage(
+    `--then-delete and ${other} do not go together: what is removed must have been read whole and right`,
+  );
+}
+
+interface ReadRequest {
+  readonly reference: Reference;
+  readonly options: ReadOptions;
+  /** Wait until the consumer has taken everything. */
+  readonly confirmed: boolean;
+}
+
+async function readInto(
   context: Context,
-  reference: Reference,
-  options: ReadOptions,
-  output: string,
+  { reference, options, confirmed }: ReadRequest,
+  sink: ConfirmingSink,
 ): Promise<ReadSummary> {
+  if (confirmed && !sink.canConfirm()) {
+    throw new SnapError('refused', 'whether the reader of the pipe takes everything cannot be known here', {
+      hint: 'use -o FILE, or install koffi, which npm install does unless told otherwise',
+    });
+  }
+  const { readSnapshot } = await import('../core/snapshot/read.ts');
+  const summary = await readSnapshot(context, reference, options, sink);
+  if (confirmed) await sink.confirm();
+  return summary;
+}
+
+async function readIntoFile(context: Context, request: ReadRequest, output: string): Promise<ReadSummary> {
   const { host, signal } = context;
   const { resolveImage } = await import('../core/snapshot/origin.ts');
   const { openFileSink } = await import('../core/stream/file-sink.ts');
-  const { readSnapshot } = await import('../core/snapshot/read.ts');
-  const imagePath = await resolveImage(context, reference.image);
+  const imagePath = await resolveImage(context, request.reference.image);
   const { mode, groupId } = (await host.files.stat(imagePath)) ?? { mode: 0o600 };
   const sink = await openFileSink(host.files, {
     path: output,
@@ -86,7 +130,7 @@ async function readIntoFile(
     signal,
   });
   try {
-    const summary = await readSnapshot(context, reference, options, sink);
+    const summary = await readInto(context, request, sink);
     await sink.finish();
     return summary;
   } catch (error) {
@@ -95,12 +139,23 @@ async function readIntoFile(
   }
 }
 
-function toJson({ image, name }: Reference, summary: ReadSummary): object {
+async function removeRead(
+  context: Context,
+  { image, name = '' }: Reference,
+  { uuid }: ReadSummary,
+): Promise<Removal | undefined> {
+  if (uuid === undefined) return undefined;
+  const { removeDelivered } = await import('../core/snapshot/then-delete.ts');
+  return removeDelivered(context, image, { uuid, name });
+}
+
+function toJson({ image, name }: Reference, summary: ReadSummary, removal: Removal | undefined): object {
   return {
     image,
     snapshot: name === undefined ? null : `${image}@${name}`,
     offset: summary.offsetBytes,
     bytes: summary.bytes,
     ...(summary.digest !== undefined && { digest: summary.digest }),
+    ...(removal !== undefined && { removed: true, bytesFreed: removal.bytesFreed }),
   };
 }

@@ -5,7 +5,7 @@
 import { observed } from '../../core/base/ahead.ts';
 import { SnapError } from '../../core/base/errors.ts';
 import { loadXxh64 } from '../../core/base/xxh64.ts';
-import type { ByteSink } from '../../core/io/byte-stream.ts';
+import type { ConfirmingSink } from '../../core/io/byte-stream.ts';
 import { isTerminal } from '../../core/io/is-terminal.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
 import type { Context } from '../../core/snapshot/context.ts';
@@ -26,7 +26,7 @@ export interface Tools {
   readonly context: Context;
   readonly report: Reporter;
   readonly stdin: () => StdinSource;
-  readonly stdout: () => ByteSink;
+  readonly stdout: () => ConfirmingSink;
 }
 
 /** A command's own part: returns the exit status, 0 where it returns none, or throws. */
@@ -88,7 +88,7 @@ function makeTools(name: string, options: ToolOptions, signal: AbortSignal): Too
   const bar = createProgressBar({ shown, monotonicMs: () => host.monotonicMs(), write: writeToStderr });
   const report = createReporter({ name, json, quiet, debug, beforeWrite: () => bar.clear() });
   let stdin: StdinSource | undefined;
-  let stdout: ByteSink | undefined;
+  let stdout: ConfirmingSink | undefined;
   const context: Context = {
     host,
     waitMs: options.wait ?? DEFAULT_WAIT_MS,

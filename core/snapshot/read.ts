@@ -36,6 +36,8 @@ export interface ReadSummary {
   readonly offsetBytes: number;
   readonly bytes: number;
   readonly digest: string | undefined;
+  /** Which snapshot it was, whatever has its name by now; undefined for the image. */
+  readonly uuid: string | undefined;
 }
 
 /** Reads some run from `startBytes` on into `buffer`; not past the end. */
@@ -289,7 +291,8 @@ export async function readSnapshot(
     if (open !== undefined && complete && text !== undefined) {
       await settleDigest(context, reference, open, text);
     }
-    return { offsetBytes: options.offsetBytes, bytes, digest: options.digest ? text : undefined };
+    const uuid = open?.reader.record.uuid;
+    return { offsetBytes: options.offsetBytes, bytes, digest: options.digest ? text : undefined, uuid };
   } finally {
     await volume.close();
   }

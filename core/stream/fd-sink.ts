@@ -6,11 +6,11 @@ import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SnapError } from '../base/errors.ts';
-import type { ByteSink } from '../io/byte-stream.ts';
+import type { ConfirmingSink } from '../io/byte-stream.ts';
 import { cLibrary } from '../io/c-library.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
 
-const openDescriptor = promisify(fs.open);
+const [openDescriptor, syncDescriptor] = [promisify(fs.open), promisify(fs.fsync)];
 const LONGEST_PAUSE_MS = 50;
 /** A reader that takes nothing for this long is given up; one that blocks the writer, as most do, never is. */
 const STALL_MS = 600_000;
@@ -59,7 +59,7 @@ export function waitingCall<T>(signal: AbortSignal, call: () => Promise<T>): Pro
 export function createFdSink(
   fd: number,
   options: { readonly name: string; readonly signal: AbortSignal; readonly stallMs?: number },
-): ByteSink {
+): ConfirmingSink {
   const { name, signal, stallMs = STALL_MS } = options;
   let target = fd;
   let leftBytes = LONG_STREAM_BYTES;
@@ -99,13 +99,61 @@ export function createFdSink(
         }
       }
     },
+    canConfirm: () => channelOf(fd) === undefined || cLibrary() !== undefined,
+    async confirm() {
+      const channel = channelOf(fd);
+      if (channel !== undefined) return untilRead(fd, channel, options);
+      const stat = fs.fstatSync(fd);
+      if (stat.isFile() || stat.isBlockDevice()) await flush(fd, name);
+    },
   };
+}
+
+/** What another process reads from, if it is that. */
+function channelOf(fd: number): 'pipe' | 'socket' | undefined {
+  const stat = fs.fstatSync(fd);
+  if (stat.isFIFO()) return 'pipe';
+  return stat.isSocket() ? 'socket' : undefined;
+}
+
+/**
+ * Waits until the other end has read everything; as long as it takes, as a write into a full pipe does. Whether the other
+ * end is gone is asked where the answer cannot change any more: a pipe without readers keeps what is left in it, a socket
+ * drops it, and says so before it does.
+ */
+async function untilRead(
+  fd: number,
+  channel: 'pipe' | 'socket',
+  { name, signal }: { readonly name: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const library = cLibrary();
+  if (library === undefined) throw new Error('nobody can tell whether it is read');
+  for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    const brokenBefore = library.isBroken(fd);
+    const unread = library.hasUnread(fd, channel);
+    const broken = channel === 'pipe' ? brokenBefore && unread : library.isBroken(fd);
+    if (broken) throw readerGone(name);
+    if (!unread) return;
+    await pause(pauseMs, signal);
+  }
+}
+
+async function flush(fd: number, name: string): Promise<void> {
+  try {
+    await syncDescriptor(fd);
+  } catch (error) {
+    throw systemFailure({ verb: 'flush', path: name }, error);
+  }
+}
+
+function readerGone(name: string, cause?: unknown): SnapError {
+  return new SnapError('pipe-closed', `the reader of ${name} closed it`, { errno: 'EPIPE', cause });
 }
 
 /** The error for what the system answered to a write to `name`. */
 export function sinkFailure(name: string, error: unknown): SnapError {
   if (errnoOf(error) === 'EPIPE') {
-    return new SnapError('pipe-closed', `the reader of ${name} closed it`, { errno: 'EPIPE', cause: error });
+    return readerGone(name, error);
   }
   return systemFailure({ verb: 'write to', path: name }, error);
 }

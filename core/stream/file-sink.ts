@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
-import type { ByteSink } from '../io/byte-stream.ts';
+import type { ConfirmingSink } from '../io/byte-stream.ts';
 import { type FileLike, giveLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
@@ -25,7 +25,7 @@ const [openDescriptor, syncDescriptor, closeDescriptor] = [
   promisify(fs.close),
 ];
 
-export interface FileSink extends ByteSink {
+export interface FileSink extends ConfirmingSink {
   /** Makes what was written appear, durably. Where it throws, `abort` is still to be called. */
   finish(): Promise<void>;
   /** Leaves what was there before; after `finish` it does nothing. */
@@ -118,6 +118,9 @@ async function openReplacement(
     async writeZeros(lengthBytes) {
       sizeBytes += lengthBytes;
     },
+    // Finishing makes it durable.
+    canConfirm: () => true,
+    confirm: async () => undefined,
     async finish() {
       // A hole at the end is made by the size alone.
       await file.truncate(sizeBytes);

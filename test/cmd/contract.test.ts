@@ -20,7 +20,7 @@ const OF_EVERY_COMMAND = ['json', 'quiet', '[no-]progress', 'wait', 'debug', 'he
 const OPTIONS: Record<CommandName, readonly string[]> = {
   'snap-create': ['cluster-size', 'store', 'max-size', 'on-full', 'label', 'time'],
   'snap-write': ['offset', 'extend', 'delta', 'zero', 'extents', 'no-sync'],
-  'snap-read': ['offset', 'length', 'output', 'digest', 'allow-modified-origin'],
+  'snap-read': ['offset', 'length', 'output', 'digest', 'allow-modified-origin', 'then-delete'],
   'snap-verify': ['digest', 'check', 'origin'],
   'snap-gc': [
     ...['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly', 'within'].map((rule) => `keep-${rule}`),
@@ -96,6 +96,13 @@ const OWN_MISTAKES: Record<CommandName, readonly [readonly string[], RegExp][]> 
     [['disk.img@one', 'disk.img@two'], /unexpected argument/],
     [['disk.img@one', '--length', '9000P'], /--length: "9000P" is too large/],
     [['disk.img@one', '-o', 'a', '--output=b'], /--output is given twice/],
+    [['disk.img', '--then-delete'], /--then-delete is for a snapshot/],
+    [['disk.img@one', '--then-delete', '--offset', '0'], /--then-delete and --offset/],
+    [['disk.img@one', '--then-delete', '--length=1', '-o', 'a'], /--then-delete and --length/],
+    [
+      ['disk.img@one', '--then-delete', '--allow-modified-origin'],
+      /--then-delete and --allow-modified-origin/,
+    ],
   ],
   'snap-verify': [
     [[], /missing argument IMAGE/],

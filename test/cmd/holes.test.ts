@@ -1,21 +1,12 @@
 /** What koffi makes faster must be the same without it: holes, and long streams into pipes. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { MIB, makeSparse, noise, type Workplace, workplace, writeBytes } from '../support/commands.ts';
 import { packagePath, runProcess } from '../support/process.ts';
+import { withoutKoffi } from '../support/without-koffi.ts';
 
 const SIZE_BYTES = 3 * 1024 * MIB;
-
-/** The command where only the packages are that a user cannot do without. */
-function withoutKoffi(work: Workplace, name: string): string {
-  const directory = work.path('without');
-  mkdirSync(`${directory}/node_modules`, { recursive: true });
-  const addon = 'node_modules/fs-native-extensions';
-  symlinkSync(packagePath(addon), `${directory}/${addon}`);
-  copyFileSync(packagePath(`dist/${name}.cjs`), `${directory}/${name}.cjs`);
-  return `${directory}/${name}.cjs`;
-}
 
 /** Data in two places, and under the snapshot others. */
 async function sparseImage(work: Workplace): Promise<void> {

@@ -99,7 +99,7 @@ class Run {
       context,
       report: recorder(this.answers, this.lines),
       stdin: () => source,
-      stdout: () => this.out,
+      stdout: () => Object.assign(this.out, { canConfirm: () => true, confirm: async () => undefined }),
     };
     try {
       const status = (await command.body(options as Parameters<Command['body']>[0], tools)) ?? 0;

@@ -1,11 +1,23 @@
 /** Reads of several runs, with a slow consumer and with others at work between the runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { type CollectRequest, collectSnapshots } from '../../core/snapshot/collect.ts';
+import { listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
+import { removeDelivered } from '../../core/snapshot/then-delete.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { type TestContext, testContext } from '../support/context.ts';
-import { CollectingSink, create, IMAGE, makeImage, noise, read, withFile, write } from '../support/image.ts';
+import {
+  CollectingSink,
+  create,
+  IMAGE,
+  makeImage,
+  noise,
+  rawImage,
+  read,
+  withFile,
+  write,
+} from '../support/image.ts';
 
 const CLUSTER_BYTES = 65_536;
 const SIZE_BYTES = 5 * (1 << 20) + 1;
@@ -77,3 +89,67 @@ test('the image is changed from outside between the runs: the read fails, and pa
   const got = sink.bytes();
   assert.ok(got.length > 0 && got.equals(frozen.subarray(0, got.length)));
 });
+
+interface Way {
+  readonly how: string;
+  readonly remove: (context: TestContext, name: string) => Promise<unknown>;
+}
+
+/** Every way in which a snapshot is removed. */
+const WAYS: readonly Way[] = [
+  { how: 'by name', remove: (context, name) => collect(context, { names: [name] }) },
+  { how: 'all by name', remove: (context) => collect(context, { names: ['a', 'b', 'c'] }) },
+  { how: 'by a rule', remove: (context) => collect(context, { rules: { keepLast: 1 } }) },
+  { how: 'for its size', remove: (context) => collect(context, { maxTotalBytes: 1 }) },
+  {
+    how: 'by another reader that was the last',
+    remove: async (context, name) => {
+      const sink = new CollectingSink();
+      const { uuid = '' } = await readSnapshot(context, { image: IMAGE, name }, options, sink);
+      return removeDelivered(context, IMAGE, { uuid, name });
+    },
+  },
+];
+
+function collect(context: TestContext, request: Omit<CollectRequest, 'dryRun'>): Promise<unknown> {
+  return collectSnapshots(context, IMAGE, { ...request, dryRun: false });
+}
+
+for (const { how, remove } of WAYS) {
+  test(`a reader is not disturbed by a removal ${how}, nor by what follows it`, async () => {
+    for (const name of ['a', 'b', 'c']) {
+      const { host, context, frozen } = await makeScene();
+      const contents = new Map([['a', frozen]]);
+      for (const [index, next] of ['b', 'c'].entries()) {
+        for (let at = index * CLUSTER_BYTES; at < SIZE_BYTES; at += 3 * CLUSTER_BYTES) {
+          await write(context, at, noise(10 + index, Math.min(CLUSTER_BYTES, SIZE_BYTES - at)));
+        }
+        await create(context, next);
+        contents.set(next, await rawImage(host));
+      }
+      await write(context, 2 * CLUSTER_BYTES, noise(20, CLUSTER_BYTES));
+      const between: ((other: TestContext) => Promise<unknown>)[] = [
+        (other) => remove(other, name),
+        (other) => write(other, 0, noise(21, SIZE_BYTES)),
+        (other) => collect(other, {}),
+        async (other) => {
+          await create(other, 'later');
+          await write(other, 0, noise(22, SIZE_BYTES));
+        },
+      ];
+      const sink = new CollectingSink(async (count) => {
+        await between[count - 1]?.(testContext(host.session()));
+      });
+      await readSnapshot(context, { image: IMAGE, name }, options, sink);
+      assert.ok(sink.bytes().equals(contents.get(name) ?? Buffer.alloc(0)), name);
+      await collect(context, {});
+      const { snapshots } = await listImage(context, IMAGE);
+      const left = snapshots.map((each) => each.name);
+      const stores = (await host.files.list(`${IMAGE}.snap`)).filter((each) => each.endsWith('.cow'));
+      assert.equal(stores.length, left.length, `${name}: what was read is reclaimed`);
+      for (const other of left.filter((each) => each !== 'later')) {
+        assert.ok((await read(context, other)).equals(contents.get(other) ?? Buffer.alloc(0)), other);
+      }
+    }
+  });
+}
