@@ -10,9 +10,10 @@ import { hasCode, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { joinRuns, type Run } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
+import type { Entry } from '../store/entry.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
 import { assess, bitmapCounts } from '../store/proof.ts';
-import { type Check, ClusterDamage, readClusters } from '../store/read-clusters.ts';
+import { type Check, ClusterDamage, readContent } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
@@ -29,6 +30,17 @@ export type OnFindings = (findings: readonly StoreFinding[]) => Promise<void>;
 
 /** Entries, and their clusters' bits, that one hold compares. */
 const WINDOW_CLUSTERS = 32768;
+
+/** Copied clusters, which ascend, and the entry of each. */
+interface Copied {
+  readonly clusters: number[];
+  readonly entries: Entry[];
+}
+
+/** Adjacent clusters with the entry of each. */
+interface CopiedRun extends Run {
+  readonly entries: readonly Entry[];
+}
 
 /** Returns how many copied clusters were checked. */
 export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFindings): Promise<number> {
@@ -68,19 +80,19 @@ class StoreVerifier {
     if (count === undefined) return;
     for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
-      const copied = await this.#held(async (hold, record, store) => {
+      const found = await this.#held(async (hold, record, store) => {
         // Windows in which nothing was copied are passed over in the same hold: they are most of most stores.
         for (; ; first += WINDOW_CLUSTERS) {
           first = this.#nextWindow(store, first);
-          if (first >= count) return { store, clusters: [] };
+          if (first >= count) return { store, copied: { clusters: [], entries: [] } };
           const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
-          const clusters = await this.#compareWindow(hold, record, store, window);
-          if (clusters !== undefined) return { store, clusters };
+          const copied = await this.#compareWindow(hold, record, store, window);
+          if (copied !== undefined) return { store, copied };
         }
       });
-      if (copied !== undefined) await this.#checkSlots(copied);
+      if (found !== undefined) await this.#checkSlots(found.store, found.copied);
       await this.#handOut();
-      if (copied === undefined && !this.#isUnreadable) return;
+      if (found === undefined && !this.#isUnreadable) return;
     }
   }
 
@@ -137,17 +149,17 @@ class StoreVerifier {
     return record.uuid === marked || record.uuid === newestRecord(hold.catalog)?.uuid;
   }
 
-  /** Compares bits and entries; returns the clusters whose slots are to be hashed, undefined where there is no bit. */
+  /** Compares bits and entries; returns what is to be hashed, undefined where there is no bit. */
   async #compareWindow(
     hold: Hold,
     record: SnapshotRecord,
     store: StoreFile,
     window: { readonly first: number; readonly count: number },
-  ): Promise<number[] | undefined> {
+  ): Promise<Copied | undefined> {
     const { first, count } = window;
     const bits = this.#bits.subarray(0, Math.ceil(count / 8));
     await hold.readBits(record, bits, first >>> 3);
-    const clusters: number[] = [];
+    const copied: Copied = { clusters: [], entries: [] };
     // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
     // crash left of a batch, and the next repair of this store clears it.
     const next = (from: number) => findBit(bits, true, from, count);
@@ -156,18 +168,19 @@ class StoreVerifier {
     await store.readTable(table, first);
     for (let at = next(0); at < count; at = next(at + 1)) {
       const clusterIndex = first + at;
-      const bytes = table.subarray(at * ENTRY.sizeBytes, (at + 1) * ENTRY.sizeBytes);
-      const entry = store.entries.decode(bytes, 0, clusterIndex);
-      if (isZero(bytes)) {
-        this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
-      } else if (entry === undefined) {
-        this.#finding('entry', clusterIndex, 'its entry does not prove itself');
-      } else {
-        clusters.push(clusterIndex);
+      const offsetBytes = at * ENTRY.sizeBytes;
+      const entry = store.entries.decode(table, offsetBytes, clusterIndex);
+      if (entry !== undefined) {
+        copied.clusters.push(clusterIndex);
+        copied.entries.push(entry);
         if (entry.slotIndex >= 0) this.#claimSlot(entry.slotIndex, clusterIndex);
+      } else if (isZero(table.subarray(offsetBytes, offsetBytes + ENTRY.sizeBytes))) {
+        this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
+      } else {
+        this.#finding('entry', clusterIndex, 'its entry does not prove itself');
       }
     }
-    return clusters;
+    return copied;
   }
 
   #claimSlot(slotIndex: number, clusterIndex: number): void {
@@ -177,14 +190,15 @@ class StoreVerifier {
     else if (this.#slotOwners.size < 1 << 20) this.#slotOwners.set(slotIndex, clusterIndex);
   }
 
-  async #checkSlots(copied: {
-    readonly store: StoreFile;
-    readonly clusters: readonly number[];
-  }): Promise<void> {
-    const { store, clusters } = copied;
+  async #checkSlots(store: StoreFile, { clusters, entries }: Copied): Promise<void> {
     const size = store.identity.clusterSizeBytes;
-    const runs = joinRuns(clusters, Math.max(1, Math.floor(RUN_BYTES / size)));
-    const read = async (run: Run) => ({
+    let at = 0;
+    const runs = joinRuns(clusters, Math.max(1, Math.floor(RUN_BYTES / size))).map((run): CopiedRun => {
+      const first = at;
+      at += run.count;
+      return { ...run, entries: entries.slice(first, at) };
+    });
+    const read = async (run: CopiedRun) => ({
       run,
       checks: await this.#readRun(store, run, this.#buffers.take(run.count * size)),
     });
@@ -197,9 +211,9 @@ class StoreVerifier {
   }
 
   /** What is to be compared, or why it cannot be read. */
-  async #readRun(store: StoreFile, run: Run, target: Buffer): Promise<Check[] | Error> {
+  async #readRun(store: StoreFile, run: CopiedRun, target: Buffer): Promise<Check[] | Error> {
     try {
-      return await readClusters(store, run, target);
+      return await readContent(store, run, run.entries, target);
     } catch (error) {
       if (error instanceof ClusterDamage || hasCode(error, 'io', 'damage')) return error;
       throw error;
@@ -207,11 +221,11 @@ class StoreVerifier {
   }
 
   /** One of them cannot be read: the others are still to be told apart. */
-  async #checkEach(store: StoreFile, run: Run, failure: Error): Promise<void> {
+  async #checkEach(store: StoreFile, run: CopiedRun, failure: Error): Promise<void> {
     if (run.count === 1) return this.#finding('slot', run.firstCluster, failure.message);
     const target = Buffer.allocUnsafe(store.identity.clusterSizeBytes);
-    for (let index = 0; index < run.count; index += 1) {
-      const one = { firstCluster: run.firstCluster + index, count: 1 };
+    for (const [index, entry] of run.entries.entries()) {
+      const one = { firstCluster: run.firstCluster + index, count: 1, entries: [entry] };
       const checks = await this.#readRun(store, one, target);
       if (checks instanceof Error) this.#finding('slot', one.firstCluster, checks.message);
       else this.#compare(checks);

@@ -32,13 +32,12 @@ export interface Run {
 /** Adjacent indexes of an ascending list joined, none longer than `most`. */
 export function joinRuns(indexes: readonly number[], most: number): Run[] {
   const runs: Run[] = [];
-  for (const clusterIndex of indexes) {
-    const last = runs.at(-1);
-    if (last !== undefined && last.firstCluster + last.count === clusterIndex && last.count < most) {
-      runs[runs.length - 1] = { firstCluster: last.firstCluster, count: last.count + 1 };
-    } else {
-      runs.push({ firstCluster: clusterIndex, count: 1 });
-    }
+  let count = 0;
+  for (const [at, clusterIndex] of indexes.entries()) {
+    count += 1;
+    if (indexes[at + 1] === clusterIndex + 1 && count < most) continue;
+    runs.push({ firstCluster: clusterIndex - count + 1, count });
+    count = 0;
   }
   return runs;
 }

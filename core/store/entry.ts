@@ -21,6 +21,11 @@ export interface Entry {
 const F = ENTRY.fields;
 const KNOWN_FLAGS = ENTRY_FLAG.present | ENTRY_FLAG.zero | ENTRY_FLAG.handedOver;
 
+/** A Buffer puts its 64-bit numbers together from bytes, which takes several times as long as a view's. */
+function viewOf(bytes: Buffer, offsetBytes: number): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset + offsetBytes, ENTRY.sizeBytes);
+}
+
 export class EntryCodec {
   // The check covers the entry up to its check field, the cluster's index, and the store's UUID.
   readonly #covered = Buffer.alloc(F.check.at + 8 + 16);
@@ -30,7 +35,8 @@ export class EntryCodec {
   }
 
   #check(bytes: Buffer, offsetBytes: number, clusterIndex: number): bigint {
-    bytes.copy(this.#covered, 0, offsetBytes, offsetBytes + F.check.at);
+    // So few bytes one by one are faster than a copy.
+    for (let at = 0; at < F.check.at; at += 1) this.#covered[at] = bytes[offsetBytes + at] ?? 0;
     writeU64(this.#covered, clusterIndex, F.check.at);
     return xxh64(this.#covered);
   }
@@ -41,16 +47,17 @@ export class EntryCodec {
     bytes[offsetBytes + F.reserved.at] = 0;
     bytes[offsetBytes + F.flags.at] =
       ENTRY_FLAG.present | (zero ? ENTRY_FLAG.zero : 0) | (entry.handedOver ? ENTRY_FLAG.handedOver : 0);
-    bytes.writeBigUInt64LE(entry.hash, offsetBytes + F.hash.at);
+    const view = viewOf(bytes, offsetBytes);
+    view.setBigUint64(F.hash.at, entry.hash, true);
     writeU64(bytes, entry.batch, offsetBytes + F.batch.at);
-    bytes.writeBigUInt64LE(this.#check(bytes, offsetBytes, clusterIndex), offsetBytes + F.check.at);
+    view.setBigUint64(F.check.at, this.#check(bytes, offsetBytes, clusterIndex), true);
   }
 
   /** The entry, or undefined where the bytes do not prove themselves to be this cluster's in this store. */
   decode(bytes: Buffer, offsetBytes: number, clusterIndex: number): Entry | undefined {
-    if (bytes.readBigUInt64LE(offsetBytes + F.check.at) !== this.#check(bytes, offsetBytes, clusterIndex)) {
+    const view = viewOf(bytes, offsetBytes);
+    if (view.getBigUint64(F.check.at, true) !== this.#check(bytes, offsetBytes, clusterIndex))
       return undefined;
-    }
     const flags = bytes[offsetBytes + F.flags.at] ?? 0;
     const batch = readSafeU64(bytes, offsetBytes + F.batch.at);
     if ((flags & ENTRY_FLAG.present) === 0 || (flags & ~KNOWN_FLAGS) !== 0) return undefined;
@@ -59,7 +66,7 @@ export class EntryCodec {
     return {
       slotIndex: (flags & ENTRY_FLAG.zero) === 0 ? slot : -1,
       handedOver: (flags & ENTRY_FLAG.handedOver) !== 0,
-      hash: bytes.readBigUInt64LE(offsetBytes + F.hash.at),
+      hash: view.getBigUint64(F.hash.at, true),
       batch,
     };
   }

@@ -60,8 +60,17 @@ export function* slotRuns(
  * @throws ClusterDamage
  */
 export async function readClusters(store: StoreFile, run: Run, target: Buffer): Promise<Check[]> {
+  return readContent(store, run, await readEntries(store, run), target);
+}
+
+/** As `readClusters`, for `entries` that have proven themselves: one for each cluster of `run`. */
+export async function readContent(
+  store: StoreFile,
+  run: Run,
+  entries: readonly Entry[],
+  target: Buffer,
+): Promise<Check[]> {
   const size = store.identity.clusterSizeBytes;
-  const entries = await readEntries(store, run);
   const checks: Check[] = [];
   for (const { at, count, slotIndex } of slotRuns(entries.map((entry) => entry.slotIndex))) {
     const last = at + count - 1;
