@@ -11,7 +11,7 @@ import { RunBuffers } from '../base/ahead.ts';
 import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { AppendBatch, RepairNeeded, type Run } from '../store/append.ts';
+import { AppendBatch, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
 import { isAlive, persistentRecords } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { clustersNeeded } from './chain-lack.ts';
@@ -93,13 +93,13 @@ async function spillOrEnd(hold: Hold, missing: readonly number[], error: SnapErr
 }
 
 /** What the origin holds in adjacent clusters. */
-async function readOld(hold: Hold, geometry: Geometry, run: Run, target: Buffer): Promise<Buffer> {
+async function readOld(hold: Hold, geometry: Geometry, run: Run, target: Buffer): Promise<RunContent> {
   const { clusterSizeBytes } = geometry;
   const last = run.firstCluster + run.count - 1;
   const content = target.subarray(0, (run.count - 1) * clusterSizeBytes + clusterLengthBytes(geometry, last));
   const offsetBytes = run.firstCluster * clusterSizeBytes;
   await readOldContent(hold.origin, hold.originStat.sizeBytes, content, offsetBytes);
-  return content;
+  return { content };
 }
 
 export class CowWriter {

@@ -4,7 +4,14 @@
  */
 import { RunBuffers } from '../base/ahead.ts';
 import { findBit } from '../base/bitmap.ts';
-import { AppendBatch, type AppendTarget, PACE, type Pace, type Run } from '../store/append.ts';
+import {
+  AppendBatch,
+  type AppendTarget,
+  PACE,
+  type Pace,
+  type Run,
+  type RunContent,
+} from '../store/append.ts';
 import { filesOfSame, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';
@@ -122,7 +129,10 @@ export class HandOver {
     return missing;
   }
 
-  /** Adjacent clusters as the receiver must have them: the last one cut, or filled up, to its own size. */
+  /**
+   * Adjacent clusters as the receiver must have them: the last one cut, or filled up, to its own size. What is the same in
+   * both has the hash that it was checked against.
+   */
   async #content(
     hold: Hold,
     work: {
@@ -131,21 +141,24 @@ export class HandOver {
       readonly run: Run;
       readonly content: Buffer;
     },
-  ): Promise<Buffer> {
+  ): Promise<RunContent> {
     const { donor, target, run, content } = work;
     const { firstCluster, count } = run;
     const size = hold.catalog.clusterSizeBytes;
     // Zeros where the donor's last cluster is shorter than the receiver's: nobody alive reads them.
-    const donorLengthBytes =
-      (count - 1) * size + clusterLengthBytes(donor.identity, firstCluster + count - 1);
-    content.fill(0, donorLengthBytes);
+    const last = firstCluster + count - 1;
+    const lastBytes = clusterLengthBytes(target.store.identity, last);
+    const donorLastBytes = clusterLengthBytes(donor.identity, last);
+    content.fill(0, (count - 1) * size + donorLastBytes);
     try {
-      verifyChecks(await readClusters(donor, run, content));
+      const checks = await readClusters(donor, run, content);
+      verifyChecks(checks);
+      const sameCount = lastBytes === donorLastBytes ? count : count - 1;
+      const hashes = checks.slice(0, sameCount).map(({ hash }) => hash);
+      return { content: content.subarray(0, (count - 1) * size + lastBytes), hashes };
     } catch (error) {
       if (!(error instanceof ClusterDamage)) throw error;
       throw clusterDamaged(`${hold.image}@${this.#donor.name}`, size, error);
     }
-    const lastLengthBytes = clusterLengthBytes(target.store.identity, firstCluster + count - 1);
-    return content.subarray(0, (count - 1) * size + lastLengthBytes);
   }
 }

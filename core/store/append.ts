@@ -42,8 +42,15 @@ export function joinRuns(indexes: readonly number[], most: number): Run[] {
   return runs;
 }
 
-/** Fills a buffer of `count` whole clusters, and returns the part that the store is to have. */
-export type RunReader = (run: Run, target: Buffer) => Promise<Buffer>;
+export interface RunContent {
+  /** The part of the buffer that the store is to have. */
+  readonly content: Buffer;
+  /** XXH64 of its first clusters, as far as known; of the others it is computed. */
+  readonly hashes?: readonly bigint[];
+}
+
+/** Fills a buffer of `count` whole clusters. */
+export type RunReader = (run: Run, target: Buffer) => Promise<RunContent>;
 
 /** How much is done at one taking of the lock. */
 export interface Pace {
@@ -118,15 +125,15 @@ export class AppendBatch {
       return promise;
     };
     const load = async (run: Run) => ({
-      ...run,
-      content: await noted(read(run, buffers.take(run.count * clusterSizeBytes))),
+      firstCluster: run.firstCluster,
+      loaded: await noted(read(run, buffers.take(run.count * clusterSizeBytes))),
     });
     let writing: Promise<void> = Promise.resolve();
     try {
-      for await (const { firstCluster, content } of aheadOf(runs, load)) {
-        const write = await this.#prepare(firstCluster, content);
+      for await (const { firstCluster, loaded } of aheadOf(runs, load)) {
+        const write = await this.#prepare(firstCluster, loaded);
         await writing;
-        this.#mayFlushAhead(content.length);
+        this.#mayFlushAhead(loaded.content.length);
         writing = noted(write());
       }
       await writing;
@@ -148,7 +155,7 @@ export class AppendBatch {
   }
 
   /** Hashes adjacent clusters and gives them slots; what it returns writes both. */
-  async #prepare(firstCluster: number, content: Buffer): Promise<() => Promise<void>> {
+  async #prepare(firstCluster: number, { content, hashes }: RunContent): Promise<() => Promise<void>> {
     const { store } = this.#target;
     const { batch, handedOver } = this.#options;
     const { clusterSizeBytes } = store.identity;
@@ -177,7 +184,7 @@ export class AppendBatch {
         start = at + cluster.length;
       }
       const slotIndex = zero ? -1 : this.#slotIndex + (at - start) / clusterSizeBytes;
-      const entry = { slotIndex, handedOver, hash: xxh64(cluster), batch };
+      const entry = { slotIndex, handedOver, hash: hashes?.[index] ?? xxh64(cluster), batch };
       store.entries.encode(entry, clusterIndex, table, index * ENTRY.sizeBytes);
       this.#clusters.push(clusterIndex);
     }
