@@ -1,6 +1,10 @@
-/** What is joined into one call and what is not: adjacent clusters, slots that follow one another, what a write lacks. */
+/**
+ * What is joined into one call and what is not: adjacent clusters, slots that follow one another, what a write lacks; and
+ * a last cluster that is cut.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { missingClusters } from '../../core/snapshot/cow-writer.ts';
 import { FROM_ORIGIN, segments, UNKNOWN_SOURCE } from '../../core/snapshot/run-planner.ts';
 import { Volume } from '../../core/snapshot/volume.ts';
@@ -8,7 +12,7 @@ import { joinRuns } from '../../core/store/append.ts';
 import { slotRuns } from '../../core/store/read-clusters.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, write } from '../support/image.ts';
+import { create, IMAGE, makeImage, noise, read, write } from '../support/image.ts';
 
 const O = FROM_ORIGIN;
 const U = UNKNOWN_SOURCE;
@@ -102,4 +106,17 @@ test('a write lacks the clusters that it touches, that the newest has not, and t
     }
   });
   await volume.close();
+});
+
+test('a last cluster that is cut when it is handed over has the hash of what is left', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const content = noise(1, 3 * 4096 + 1000);
+  await makeImage(host, content);
+  await create(context, 'a', { clusterSizeBytes: 4096 });
+  await write(context, content.length, noise(2, 8192), { extend: true });
+  await create(context, 'b');
+  await write(context, 0, noise(3, content.length + 8192));
+  await collectSnapshots(context, IMAGE, { names: ['b'], dryRun: false });
+  assert.deepEqual(await read(context, 'a'), content);
 });
