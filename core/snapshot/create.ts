@@ -151,7 +151,7 @@ async function planSnapshot(
     clusterSizeBytes,
     nextNumber: number + 1,
     snapshots: [...snapshots, record],
-    leftovers: present?.leftovers ?? [],
+    leftovers: present?.leftovers,
   };
   return { catalog, record, directory };
 }

@@ -245,7 +245,7 @@ function parseCatalog(members: Members): Catalog {
     clusterSizeBytes: members.number('clusterSize', MAX_CLUSTER_BYTES),
     nextNumber: members.number('nextNumber', MAX_SEQUENCE),
     snapshots: records.map((value, index) => parseRecord(value, `snapshots[${index}]`)),
-    leftovers: members.has('leftovers') ? members.list('leftovers').map(parseLeftover) : [],
+    leftovers: members.has('leftovers') ? members.list('leftovers').map(parseLeftover) : undefined,
   };
   if (!isClusterSize(catalog.clusterSizeBytes)) throw new TypeError('clusterSize');
   checkTogether(catalog);

@@ -84,7 +84,7 @@ export interface Catalog {
   readonly clusterSizeBytes: number;
   readonly nextNumber: number;
   readonly snapshots: readonly SnapshotRecord[];
-  readonly leftovers?: readonly Leftover[];
+  readonly leftovers?: readonly Leftover[] | undefined;
 }
 
 /** The one whose store receives copies. */

@@ -15,6 +15,7 @@ import {
   recordOffsetBytes,
 } from '../../core/store/flush-record.ts';
 import { ENTRY } from '../../core/store/layout.ts';
+import { partUuid } from '../../core/store/part.ts';
 import { decodeState, encodeState, type State } from '../../core/store/state.ts';
 import { decodeStoreHeader, encodeStoreHeader } from '../../core/store/store-header.ts';
 
@@ -41,6 +42,7 @@ test("a store's header", () => {
     snapshotNumber: 0x0102030405,
     sizeBytes: 10 * 65536 + 1,
     clusterSizeBytes: 65536,
+    part: undefined,
   };
   const bytes = encodeStoreHeader(identity);
   assert.equal(bytes.length, 512);
@@ -55,6 +57,25 @@ test("a store's header", () => {
     '496 00000000000000004a1a29f734276b77',
   ]);
   assert.deepEqual(decodeStoreHeader(bytes, 'a store'), identity);
+});
+
+test('the header of a part, and its UUID', () => {
+  const part = { ofUuid: STORE_UUID, index: 0x0102 };
+  assert.equal(partUuid(part), '071ad4d4-53a7-42bc-8277-fc2a75becff8');
+  const identity = {
+    sidecarUuid: SIDECAR_UUID,
+    storeUuid: partUuid(part),
+    snapshotNumber: 5,
+    sizeBytes: 65536,
+    clusterSizeBytes: 65536,
+    part,
+  };
+  const bytes = encodeStoreHeader(identity);
+  assert.deepEqual(dump(bytes).slice(-2), [
+    '480 a1a2a3a4a5a647a889aaabacadaeafb0',
+    '496 02010000000000002044af5a64f9d762',
+  ]);
+  assert.deepEqual(decodeStoreHeader(bytes, 'a part'), identity);
 });
 
 test('a flush record', () => {
@@ -174,12 +195,16 @@ test('the catalog', () => {
     label: undefined,
     digest: undefined,
     sealed: undefined,
+    spill: undefined,
+    part: undefined,
+    transient: undefined,
   };
   const catalog: Catalog = {
     sidecarUuid: SIDECAR_UUID,
     generation: 12,
     clusterSizeBytes: 4096,
     nextNumber: 9,
+    leftovers: undefined,
     snapshots: [
       {
         ...plain,
