@@ -38,6 +38,11 @@ export interface RandomAccessFile {
    * `offsetBytes` itself at or past that, or where holes cannot be seen.
    */
   dataFrom(offsetBytes: number): number;
+  /**
+   * Makes `target`, an empty file, share this one's content, without copying it. Its permissions may be this one's then.
+   * @throws `refused` where the file system cannot
+   */
+  shareInto(target: RandomAccessFile): Promise<void>;
   stat(): Promise<FileStat>;
   truncate(sizeBytes: number): Promise<void>;
   /** Of this very file, whatever has its name by now. */

@@ -9,7 +9,7 @@ import type { FileKind, FileStat, Owner, RandomAccessFile } from './file-system.
 import { dataFinder } from './holes.ts';
 import { checkRange, checkSize } from './numbers.ts';
 import { dropRangeLock, type LockKind, tryRangeLock } from './range-lock.ts';
-import { attempt, systemFailure } from './system-error.ts';
+import { attempt, errnoOf, systemFailure } from './system-error.ts';
 
 /** One call's worth: Linux moves at most 2 GiB at a time, and Node takes no longer length. */
 const CALL_LIMIT_BYTES = 2 ** 30;
@@ -28,6 +28,9 @@ let waitedAtMs = performance.now();
 function mayBeAtOnce(lengthBytes: number, mostBytes: number): boolean {
   return lengthBytes <= mostBytes && performance.now() - waitedAtMs < AT_ONCE_MS;
 }
+
+/** What file systems answer that cannot share, or not between these two files. */
+const CANNOT_SHARE = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS', 'ETXTBSY']);
 
 type Callback<T> = (error: NodeJS.ErrnoException | null, result?: T) => void;
 
@@ -117,6 +120,23 @@ export class NodeFile implements RandomAccessFile {
       throw systemFailure({ verb: 'look at', path: this.path }, error);
     }
     return this.#findData(offsetBytes);
+  }
+
+  async shareInto(target: RandomAccessFile): Promise<void> {
+    const to = target instanceof NodeFile ? target.#descriptor : undefined;
+    const names = [this.#descriptor, to].map((descriptor) => `/proc/self/fd/${descriptor}`);
+    try {
+      // What is dirty was flushed before; what is left is a call that takes no time.
+      fs.copyFileSync(names[0] ?? '', names[1] ?? '', fs.constants.COPYFILE_FICLONE_FORCE);
+    } catch (error) {
+      if (!CANNOT_SHARE.has(errnoOf(error) ?? ''))
+        throw systemFailure({ verb: 'clone', path: this.path }, error);
+      throw new SnapError('refused', `${target.path}: cannot share its content with ${this.path}`, {
+        path: target.path,
+        errno: errnoOf(error),
+        hint: 'on one file system of btrfs or XFS it can; leave out --clone elsewhere',
+      });
+    }
   }
 
   stat(): Promise<FileStat> {

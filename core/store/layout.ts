@@ -37,6 +37,7 @@ export function checkSequences(path: string, ...numbers: readonly number[]): voi
 /** The store's header: identity and geometry, written once. */
 export const STORE_HEADER = {
   magicText: 'imgsnapS',
+  cloneMagicText: 'imgsnapC',
   offsetBytes: 0,
   sizeBytes: 512,
   fields: {

@@ -41,11 +41,13 @@ export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
 }
 
 const F = STORE_HEADER.fields;
+const MAGIC = { store: STORE_HEADER.magicText, clone: STORE_HEADER.cloneMagicText } as const;
 
-export function encodeStoreHeader(identity: StoreIdentity): Buffer {
+/** @param of what file it is the header of: a clone's stands at its end */
+export function encodeStoreHeader(identity: StoreIdentity, of: 'store' | 'clone' = 'store'): Buffer {
   const bytes = Buffer.alloc(STORE_HEADER.sizeBytes);
   const layout = regions(identity);
-  bytes.write(STORE_HEADER.magicText, F.magic.at, 'latin1');
+  bytes.write(MAGIC[of], F.magic.at, 'latin1');
   bytes.writeUInt32LE(FORMAT_VERSION, F.version.at);
   bytes.writeUInt32LE(identity.clusterSizeBytes, F.clusterSizeBytes.at);
   uuidBytes(identity.sidecarUuid).copy(bytes, F.sidecarUuid.at);
@@ -81,9 +83,13 @@ function damaged(path: string, what: string): SnapError {
  * Whose store the bytes say it is.
  * @throws `damage` where they are no header, or not a whole one; `newer-version` where they are a later format's
  */
-export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
-  if (bytes.length < STORE_HEADER.sizeBytes || bytes.toString('latin1', 0, 8) !== STORE_HEADER.magicText) {
-    throw damaged(path, 'not a store (its header is missing or overwritten)');
+export function decodeStoreHeader(
+  bytes: Buffer,
+  path: string,
+  of: 'store' | 'clone' = 'store',
+): StoreIdentity {
+  if (bytes.length < STORE_HEADER.sizeBytes || bytes.toString('latin1', 0, 8) !== MAGIC[of]) {
+    throw damaged(path, `not a ${of} (its header is missing or overwritten)`);
   }
   if (bytes.readBigUInt64LE(F.check.at) !== xxh64(bytes.subarray(0, F.check.at))) {
     throw damaged(path, "the store's header does not match its check");
@@ -112,7 +118,7 @@ export function decodeStoreHeader(bytes: Buffer, path: string): StoreIdentity {
     throw damaged(path, "the store's header is absurd");
   const whole = { ...identity, sizeBytes, snapshotNumber };
   // But for compatible features, a header of ours has one form only: whatever else passes the check was forged.
-  const expected = encodeStoreHeader(whole);
+  const expected = encodeStoreHeader(whole, of);
   for (const field of [F.compatibleFeatures, F.check]) {
     bytes.copy(expected, field.at, field.at, field.at + field.bytes);
   }
