@@ -3,10 +3,10 @@ import { quietly, SnapError } from '../core/base/errors.ts';
 import { parseSize } from '../core/base/units.ts';
 import type { ConfirmingSink } from '../core/io/byte-stream.ts';
 import { isTerminal } from '../core/io/is-terminal.ts';
+import type { Collection } from '../core/snapshot/collect.ts';
 import type { Context } from '../core/snapshot/context.ts';
 import type { ReadOptions, ReadSummary } from '../core/snapshot/read.ts';
 import { parseReference, type Reference } from '../core/snapshot/reference.ts';
-import type { Removal } from '../core/snapshot/remove.ts';
 import { sidecarPath } from '../core/store/sidecar.ts';
 import { runCommand } from './shared/command.ts';
 import { declareCommand, flag, one, type ParsedOptions, text, usage, value } from './shared/options.ts';
@@ -143,13 +143,13 @@ async function removeRead(
   context: Context,
   { image, name = '' }: Reference,
   { uuid }: ReadSummary,
-): Promise<Removal | undefined> {
+): Promise<Collection | undefined> {
   if (uuid === undefined) return undefined;
   const { removeDelivered } = await import('../core/snapshot/then-delete.ts');
   return removeDelivered(context, image, { uuid, name });
 }
 
-function toJson({ image, name }: Reference, summary: ReadSummary, removal: Removal | undefined): object {
+function toJson({ image, name }: Reference, summary: ReadSummary, removal: Collection | undefined): object {
   return {
     image,
     snapshot: name === undefined ? null : `${image}@${name}`,

@@ -21,6 +21,8 @@ import { Volume } from './volume.ts';
 export interface CollectRequest {
   /** Remove these, and nothing else. */
   readonly names?: readonly string[] | undefined;
+  /** The same by UUID, whatever they are called by now; those that are gone are passed over. */
+  readonly uuids?: readonly string[] | undefined;
   /** Remove what no rule keeps; without any rule, all that is valid stays. */
   readonly rules?: RetentionRules | undefined;
   /** Then remove the oldest created until all stores together fit, never the newest. */
@@ -50,6 +52,10 @@ interface Plan {
   readonly uuids: string[];
 }
 
+function isOfWholeImage({ names, uuids }: CollectRequest): boolean {
+  return names === undefined && uuids === undefined;
+}
+
 /** @throws `not-found`, and what removing throws; what was removed before stays removed */
 export async function collectSnapshots(
   context: Context,
@@ -71,7 +77,7 @@ export async function collectSnapshots(
         return result(plan, hold === undefined ? 0 : await expectedBytes(hold, plan, request));
       });
     }
-    if (request.names === undefined) {
+    if (isOfWholeImage(request)) {
       await removeUnfinishedSidecars(volume);
       await volume.exclusive(async (hold) => hold && repairLostBitmaps(hold));
     }
@@ -82,7 +88,7 @@ export async function collectSnapshots(
         bytesFreed += (await removeSnapshot(volume, uuid, request.pace)).bytesFreed;
         context.progress(bytesFreed, undefined);
       }
-      if (request.names === undefined) {
+      if (isOfWholeImage(request)) {
         bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
       }
       await volume.exclusive(async (hold) => hold && removeLeftovers(hold));
@@ -100,12 +106,12 @@ async function planCollection(image: string, hold: Hold | undefined, request: Co
     if (name !== undefined) throw noSuchSnapshot(image, name);
     return { kept: [], removed: [], uuids: [] };
   }
-  return request.names === undefined ? planByRules(hold, request) : planByNames(hold, request.names);
+  return isOfWholeImage(request) ? planByRules(hold, request) : planChosen(hold, request);
 }
 
-function planByNames(hold: Hold, names: readonly string[]): Plan {
-  const chosen = new Set<string>();
-  for (const name of names) {
+function planChosen(hold: Hold, request: CollectRequest): Plan {
+  const chosen = new Set(request.uuids);
+  for (const name of request.names ?? []) {
     const record = findByName(hold.catalog, name);
     if (record === undefined) throw noSuchSnapshot(hold.image, name);
     chosen.add(record.uuid);
@@ -175,7 +181,7 @@ async function expectedBytes(hold: Hold, plan: Plan, request: CollectRequest): P
     if (going.has(record.uuid)) bytes += await storeBytes(hold, record);
   }
   bytes -= await handOverBytes(hold, going);
-  if (request.names === undefined) {
+  if (isOfWholeImage(request)) {
     for (const filePath of await findGarbage(hold)) {
       bytes += (await hold.context.host.files.linkStat(filePath))?.allocatedBytes ?? 0;
     }

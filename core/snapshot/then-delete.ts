@@ -4,11 +4,8 @@
  * another reader of it is not disturbed.
  */
 import { type ErrorCode, SnapError } from '../base/errors.ts';
-import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
-import { settleIfOpen } from './closing.ts';
+import { type Collection, collectSnapshots } from './collect.ts';
 import type { Context } from './context.ts';
-import { type Removal, removeSnapshot } from './remove.ts';
-import { Volume } from './volume.ts';
 
 /** What would say that what was delivered is wrong. */
 const OF_THE_DATA: ReadonlySet<ErrorCode> = new Set(['damage', 'differs', 'invalid', 'modified']);
@@ -26,33 +23,20 @@ export interface Delivered {
 export async function removeDelivered(
   context: Context,
   image: string,
-  snapshot: Delivered,
-): Promise<Removal> {
+  { uuid, name }: Delivered,
+): Promise<Collection> {
   try {
-    const volume = await Volume.open(context, image, 'change');
-    try {
-      return await volume.withByteLock(REMOVAL_LOCK_OFFSET_BYTES, async () => {
-        const removal = await removeSnapshot(volume, snapshot.uuid);
-        await settleIfOpen(volume);
-        return removal;
-      });
-    } finally {
-      await volume.close();
-    }
+    return await collectSnapshots(context, image, { uuids: [uuid], dryRun: false });
   } catch (error) {
     if (!(error instanceof SnapError) || error.code === 'interrupted') throw error;
     const code = OF_THE_DATA.has(error.code) ? 'io' : error.code;
-    const { name } = snapshot;
-    throw new SnapError(
-      code,
-      `${image}@${name}: was delivered as a whole, but not removed: ${error.message}`,
-      {
-        path: image,
-        snapshot: `${image}@${name}`,
-        errno: error.errno,
-        hint: `snap-gc ${image}@${name} removes it`,
-        cause: error,
-      },
-    );
+    const snapshot = `${image}@${name}`;
+    throw new SnapError(code, `${snapshot}: was delivered as a whole, but not removed: ${error.message}`, {
+      path: image,
+      snapshot,
+      errno: error.errno,
+      hint: `snap-gc ${snapshot} removes it`,
+      cause: error,
+    });
   }
 }

@@ -85,7 +85,7 @@ async function places(t: TestContext, work: Workplace): Promise<[string, string,
   ];
 }
 
-test('--store: no place that is in use, by whom or by what name it may be', async (t) => {
+test('--store and --spill: no place that is in use, by whom or by what name it may be', async (t) => {
   const work = await workplace(t);
   await scene(work);
   const cases = await places(t, work);
@@ -94,25 +94,36 @@ test('--store: no place that is in use, by whom or by what name it may be', asyn
     if (!first) await work.ok('snap-create', ['-q', 'disk.img@one']);
     const before = work.fingerprint();
     await eachOf(cases, async ([path, code, message]) => {
-      const failure = await work.fails('snap-create', ['disk.img@new', '--store', path]);
-      assert.deepEqual([failure.status, failure.code, failure.stdout], [1, code, ''], path);
-      assert.match(failure.message, message);
+      for (const option of ['--store', '--spill']) {
+        const failure = await work.fails('snap-create', ['disk.img@new', option, path]);
+        assert.deepEqual([failure.status, failure.code, failure.stdout], [1, code, ''], `${option} ${path}`);
+        assert.match(failure.message, message);
+      }
     });
     assert.deepEqual(work.fingerprint(), before);
   }
 });
 
-test('--store: the place of a store that is missing stays its own', async (t) => {
+test('--store and --spill: the place of a store that is missing stays its own, and none is named twice', async (t) => {
   const work = await workplace(t);
   const content = work.image('disk.img', noise('ours', 3 * CLUSTER));
-  await work.ok('snap-create', ['-q', 'disk.img@one', '--store', 'far']);
+  await work.ok('snap-create', ['-q', 'disk.img@one', '--store', 'far', '--spill', 'unused']);
   await work.ok('snap-create', ['-q', 'disk.img@two']);
   renameSync(work.path('far'), work.path('away'));
   const before = work.fingerprint();
-  for (const path of ['far', './far', work.path('far')]) {
-    const failure = await work.fails('snap-create', ['disk.img@three', '--store', path]);
-    assert.deepEqual([failure.status, failure.code], [1, 'exists']);
-    assert.match(failure.message, /is the place of another snapshot's store/);
+  for (const path of ['far', './far', work.path('far'), 'unused']) {
+    for (const option of ['--store', '--spill']) {
+      const failure = await work.fails('snap-create', ['disk.img@three', option, path]);
+      assert.deepEqual([failure.status, failure.code], [1, 'exists'], `${option} ${path}`);
+      assert.match(failure.message, /is the place of another snapshot's store/);
+    }
+  }
+  for (const same of [
+    ['--store', 'new', '--spill', './new'],
+    ['--spill', 'new', '--spill', work.path('new')],
+  ]) {
+    const failure = await work.fails('snap-create', ['disk.img@three', ...same]);
+    assert.deepEqual([failure.status, failure.code], [1, 'refused'], same.join(' '));
   }
   assert.deepEqual(work.fingerprint(), before);
   renameSync(work.path('away'), work.path('far'));

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   constants,
+  existsSync,
   openSync,
   readFileSync,
   readSync,
@@ -87,6 +88,22 @@ test('taken by a program, a file, a device or a pipe by name: it is gone, and th
   }
   await scene(work);
   await work.ok('snap-read', ['-q', 'disk.img@one', '--then-delete', '-o', '/dev/null']);
+  assert.deepEqual(await listed(work), []);
+});
+
+test('all its files go: those elsewhere, and those that it spilled to', async (t) => {
+  const work = await workplace(t);
+  const content = work.image('disk.img', noise('spilled', 8 * CLUSTER));
+  const places = ['--store', 'first', '--spill', 'second', '--max-store-file', '256K'];
+  await work.ok('snap-create', ['-q', 'disk.img@one', ...places]);
+  await work.ok('snap-create', ['-q', 'disk.img@two']);
+  await work.ok('snap-gc', ['-q', 'disk.img@two']);
+  await work.ok('snap-write', ['-q', 'disk.img'], { stdin: noise('new', 4 * CLUSTER) });
+  const [{ files }] = await listed(work);
+  assert.deepEqual(files, [work.path('first'), work.path('second'), work.path('disk.img')]);
+  const answer = await work.ok('snap-read', ['disk.img@one', '--then-delete']);
+  assert.ok(answer.data.equals(content));
+  for (const name of ['first', 'second']) assert.equal(existsSync(work.path(name)), false, name);
   assert.deepEqual(await listed(work), []);
 });
 
