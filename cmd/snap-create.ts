@@ -34,7 +34,11 @@ const spec = declareCommand({
       'when the file of the store is full, or its disk is, copies go on there: a directory, or a new file',
     ),
     maxStoreFile: value('SIZE', parseSize, 'how long a file of the store may become by copying'),
-    maxSize: value('SIZE', parseSize, 'limit of the data copied for this snapshot'),
+    maxSize: value(
+      'SIZE',
+      parseSize,
+      'limit of the data copied for this snapshot; at least a cluster and 32 bytes',
+    ),
     onFull: value(
       'WHAT',
       oneOf('invalidate', 'refuse'),

@@ -10,7 +10,8 @@ const spec = declareCommand({
   name: 'snap-write',
   description:
     'Writes standard input into IMAGE. Before a byte changes, the old content of its cluster is copied to the newest ' +
-    'snapshot, so every snapshot reads as it did. When it returns, the data is on disk.',
+    'snapshot, so every snapshot reads as it did. When it returns, the data is on disk. It warns when less than a ' +
+    "tenth of a snapshot's limit is left.",
   arguments: { image: one('IMAGE', 'the raw image file; snapshots are read-only') },
   options: {
     offset: value('SIZE', parseSize, 'start there (default 0)'),

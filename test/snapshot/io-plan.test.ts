@@ -101,6 +101,19 @@ test('listing reads the catalog and headers, and nothing of images or slots', as
   assert.deepEqual(changes, []);
 });
 
+test('listing reads the last entry too, of an image whose last cluster is short, and no more of the table', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const clusterSizeBytes = 4096;
+  await makeImage(host, noise(1, 2000 * clusterSizeBytes + 5));
+  await create(context, 'a', { clusterSizeBytes });
+  await write(context, 1, noise(2, 1000 * clusterSizeBytes));
+  await create(context, 'b');
+  const operations = await operationsOf(host, () => listImage(context, IMAGE));
+  const lengths = ofStores(operations, 'read').map(({ lengthBytes }) => lengthBytes);
+  assert.deepEqual(lengths, [512, 128, 128, 32, 512, 128, 128]);
+});
+
 /** Without the end of the command, which flushes image and store once more. */
 const batchesOnly = { sync: false };
 
