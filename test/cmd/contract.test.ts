@@ -18,7 +18,17 @@ import { packagePath } from '../support/process.ts';
 
 const OF_EVERY_COMMAND = ['json', 'quiet', '[no-]progress', 'wait', 'debug', 'help', 'version'];
 const OPTIONS: Record<CommandName, readonly string[]> = {
-  'snap-create': ['cluster-size', 'store', 'spill', 'max-store-file', 'max-size', 'on-full', 'label', 'time'],
+  'snap-create': [
+    'cluster-size',
+    'store',
+    'spill',
+    'max-store-file',
+    'max-size',
+    'on-full',
+    'transient',
+    'label',
+    'time',
+  ],
   'snap-write': ['offset', 'extend', 'delta', 'zero', 'extents', 'no-sync'],
   'snap-read': ['offset', 'length', 'output', 'digest', 'allow-modified-origin', 'then-delete'],
   'snap-verify': ['digest', 'check', 'origin'],
