@@ -11,11 +11,13 @@ import { scattered } from './scattered.ts';
 import { sparse } from './sparse.ts';
 import { stream } from './stream.ts';
 import { together } from './together.ts';
+import { transient } from './transient.ts';
 import { verify } from './verify.ts';
 
 export const QUESTIONS: readonly Question[] = [
   stream,
   overwrite,
+  transient,
   again,
   scattered,
   create,
