@@ -2,6 +2,8 @@
 import { SnapError } from '../core/base/errors.ts';
 import { parseTime } from '../core/base/time.ts';
 import { parseSize } from '../core/base/units.ts';
+import type { Context } from '../core/snapshot/context.ts';
+import type { CandidateSource } from '../core/snapshot/create.ts';
 import { parseReference } from '../core/snapshot/reference.ts';
 import { runCommand } from './shared/command.ts';
 import { declareCommand, flag, one, oneOf, text, value, values } from './shared/options.ts';
@@ -47,6 +49,12 @@ const spec = declareCommand({
     transient: flag('no flush for its copies: it outlives killed programs, but not a reboot'),
     label: value('TEXT', parseLabel, 'a remark, shown by snap-list --json'),
     time: value('RFC3339', parseTime, 'record this creation time'),
+    candidates: value(
+      'WHICH',
+      text,
+      'what to keep: all (default); auto, without the free blocks of ext2, ext3 and ext4 file systems; or a FILE made ' +
+        'by bmaptool, of which the mapped blocks are kept. All else reads as zeros, and is never copied',
+    ),
   },
   examples: [
     { text: 'Before a risky change:', command: 'snap-create disk.img@before-upgrade' },
@@ -55,13 +63,27 @@ const spec = declareCommand({
       text: 'Copies on another disk, at most 20 GiB of them:',
       command: 'snap-create disk.img@nightly --store /mnt/spare --max-size 20G',
     },
+    {
+      text: 'Without what the file systems in the image do not use:',
+      command: 'snap-create disk.img@nightly --candidates auto',
+    },
   ],
   exits: [3, 4],
 });
 
+/** @throws `not-found`, or `refused` where the file is no block map */
+async function chooseCandidates(context: Context, which = 'all'): Promise<CandidateSource | undefined> {
+  if (which === 'all') return undefined;
+  if (which === 'auto') return (await import('../core/contents/file-systems.ts')).candidatesOfFileSystems;
+  const { candidatesOfBmap } = await import('../core/contents/bmap.ts');
+  const { readText } = await import('../core/stream/read-text.ts');
+  return candidatesOfBmap(await readText(context.host.files, which), which);
+}
+
 runCommand(spec, async (options, { context, report }) => {
   const reference = await parseReference(context.host.files, options.image);
   const { createSnapshot } = await import('../core/snapshot/create.ts');
+  const candidates = await chooseCandidates(context, options.candidates);
   const created = await createSnapshot(context, reference, {
     clusterSizeBytes: options.clusterSize,
     storePath: options.store,
@@ -72,6 +94,7 @@ runCommand(spec, async (options, { context, report }) => {
     transient: options.transient,
     label: options.label,
     created: options.time,
+    candidates,
   });
   if (!options.json) {
     report.printSuccess(`${created.snapshot}\n`);
@@ -85,6 +108,7 @@ runCommand(spec, async (options, { context, report }) => {
     size: created.sizeBytes,
     clusterSize: created.clusterSizeBytes,
     clusters: created.clusterCount,
+    candidates: created.candidateCount,
     store: created.storePaths,
   });
   return 0;

@@ -21,7 +21,9 @@ const spec = declareCommand({
   options: {
     digest: flag("print each snapshot's XXH64, as xxhsum -H1 does"),
     check: value('FILE', text, 'compare with such lines, matched by NAME; - is standard input'),
-    origin: flag('tell how much of the image has changed since each snapshot'),
+    origin: flag(
+      'tell how much of the image has changed since each snapshot, of what each was to keep (--candidates)',
+    ),
   },
   examples: [
     { text: 'Is everything whole?', command: 'snap-verify disk.img' },

@@ -19,7 +19,7 @@ import { temporaryDirectory } from './support/temp.ts';
 
 const README = packagePath('README.md');
 const COMMANDS = ['create', 'write', 'read', 'verify', 'gc', 'list'];
-const NEEDED = ['bash', 'zstd', 'sqlite3', 'xxhsum', 'tar'];
+const NEEDED = ['bash', 'zstd', 'sqlite3', 'xxhsum', 'tar', 'mke2fs', 'debugfs', 'e2fsck'];
 /** The places in the README; they are below the test's directory here. */
 const PLACES = /(?<=^|[\s'"])\/(?:srv\/images|backup|elsewhere)(?=[/\s'"]|$)/gm;
 const MARK = '@@README@@';

@@ -19,6 +19,36 @@ export function setBit(bits: Buffer, index: number): void {
   bits[byteIndex] = (bits[byteIndex] ?? 0) | (1 << (index & 7));
 }
 
+export function countBits(bits: Buffer): number {
+  let count = 0;
+  let at = 0;
+  for (; at + 4 <= bits.length; at += 4) {
+    const word = bits.readUInt32LE(at);
+    const pairs = word - ((word >>> 1) & 0x55555555);
+    const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+    count += Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  }
+  for (; at < bits.length; at += 1) for (let byte = bits[at] ?? 0; byte !== 0; byte &= byte - 1) count += 1;
+  return count;
+}
+
+/** Sets or clears the bits in [from, to). */
+export function fillBits(bits: Buffer, from: number, to: number, value: boolean): void {
+  let index = from;
+  while (index < to) {
+    const bytes = (index & 7) === 0 ? (to - index) >>> 3 : 0;
+    if (bytes > 0) {
+      bits.fill(value ? 0xff : 0, index >>> 3, (index >>> 3) + bytes);
+      index += bytes * 8;
+      continue;
+    }
+    const byteIndex = index >>> 3;
+    const bit = 1 << (index & 7);
+    bits[byteIndex] = value ? (bits[byteIndex] ?? 0) | bit : (bits[byteIndex] ?? 0) & ~bit;
+    index += 1;
+  }
+}
+
 /** Bytes that hold one bit for each of `bitCount` things. */
 export function bitmapBytes(bitCount: number): number {
   return Math.ceil(bitCount / 8);

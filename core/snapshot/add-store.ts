@@ -15,7 +15,9 @@ import {
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
-import { StoreFile } from '../store/store-file.ts';
+import { type CandidateBitmaps, StoreFile } from '../store/store-file.ts';
+import type { StoreIdentity } from '../store/store-header.ts';
+import { neededBitmap } from './candidates.ts';
 import type { Hold } from './hold.ts';
 import { likeImage, remarkOwner } from './like-image.ts';
 import { prepareStorePath } from './store-path.ts';
@@ -23,19 +25,23 @@ import { prepareStorePath } from './store-path.ts';
 /**
  * In an exclusive hold.
  * @param withRecord the catalog with `record` as its last
+ * @param candidate a bit a cluster; absent where the store needs all
  * @throws what the disk says, or `exists`; then nothing is left of the store, unless the catalog has it all the same
  */
 export async function addStore(
   hold: Hold,
   record: SnapshotRecord,
   withRecord: (catalog: Catalog) => Catalog,
+  candidate?: Buffer,
 ): Promise<void> {
   await hold.ensureOpen();
   const previous = newestRecord(hold.catalog);
   const sealed = await figureToSeal(hold);
   const storePath = hold.sidecar.storePath(record);
   await prepareStorePath(hold.context.host.files, storePath);
-  await makeStore(hold, withRecord(hold.catalog), record, storePath);
+  const bitmaps = candidate && { candidate, needed: await neededBitmap(hold, candidate) };
+  const identity = storeIdentity(withRecord(hold.catalog), record);
+  await makeStore(hold, identity, storePath, bitmaps);
   const seal = (catalog: Catalog): Catalog => {
     const snapshots = catalog.snapshots.map((each) =>
       each.uuid === previous?.uuid ? { ...each, sealed } : each,
@@ -73,15 +79,14 @@ async function figureToSeal(hold: Hold): Promise<Figure | undefined> {
  */
 async function makeStore(
   hold: Hold,
-  catalog: Catalog,
-  record: SnapshotRecord,
+  identity: StoreIdentity,
   storePath: string,
+  bitmaps: CandidateBitmaps | undefined,
 ): Promise<void> {
   const { files } = hold.context.host;
   const inside = path.dirname(storePath) === hold.sidecar.directory;
   const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
-  const identity = storeIdentity(catalog, record);
-  const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat));
+  const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat), bitmaps);
   try {
     try {
       await remarkOwner(hold.context, hold.originStat, store);

@@ -1,15 +1,12 @@
 /**
  * Which snapshots lack which clusters: have them in no store from their own to the newest, and so read them from the
- * origin. Asked where a copy cannot be made, or need not be. One pass over the stores for a whole batch.
+ * origin, if they are candidates. Asked where a copy cannot be made, or need not be. One pass over the stores for a whole batch.
  */
-import { getBit } from '../base/bitmap.ts';
 import { hasCode } from '../base/errors.ts';
 import { filesOfSame, isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
+import { chosenOf, whereSet } from './candidates.ts';
 import type { Hold } from './hold.ts';
-
-/** Bits that one read of a bitmap fetches at most. */
-const WINDOW_CLUSTERS = 32768;
 
 export interface Lack {
   /** Not ended. */
@@ -29,14 +26,16 @@ export async function whoLacks(hold: Hold, clusters: readonly number[]): Promise
     nowhereYet = nowhereYet.filter((clusterIndex) => !there.has(clusterIndex));
     const count = clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes });
     const covered = nowhereYet.filter((clusterIndex) => clusterIndex < count);
-    if (covered.length > 0 && isAlive(record)) lacks.push({ record, clusters: covered });
+    if (covered.length === 0 || !isAlive(record)) continue;
+    const lacking = await chosenOf(hold, record, 'candidate', covered);
+    if (lacking.length > 0) lacks.push({ record, clusters: lacking });
   }
   return lacks;
 }
 
 /**
  * Of `clusters`, ascending, those that the newest store lacks and somebody else lacks too: whoever is read at all reads
- * them from the origin. Ends at the newest snapshot that is read, since older ones read through its stores.
+ * them from the origin. Ends at the newest snapshot that has them as candidates, since older ones read through its stores.
  * @throws what keeps a file of a snapshot that spilled from being read: another of its files must not get what that has
  */
 export async function clustersNeeded(hold: Hold, clusters: readonly number[]): Promise<number[]> {
@@ -48,8 +47,10 @@ export async function clustersNeeded(hold: Hold, clusters: readonly number[]): P
     const there = await clustersOf(hold, record, nowhereYet);
     const count = isAlive(record) ? clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes }) : 0;
     const lacking = nowhereYet.filter((clusterIndex) => !there.has(clusterIndex));
-    needed.push(...lacking.filter((clusterIndex) => clusterIndex < count));
-    nowhereYet = lacking.filter((clusterIndex) => clusterIndex >= count);
+    const covered = lacking.filter((clusterIndex) => clusterIndex < count);
+    const found = new Set(await chosenOf(hold, record, 'candidate', covered));
+    needed.push(...found);
+    nowhereYet = lacking.filter((clusterIndex) => !found.has(clusterIndex));
   }
   return needed.sort((a, b) => a - b);
 }
@@ -72,25 +73,13 @@ export async function clustersOf(
     sizeBytes: record.sizeBytes,
     clusterSizeBytes: hold.catalog.clusterSizeBytes,
   });
-  const there = new Set<number>();
-  for (let at = 0; at < clusters.length; ) {
-    const first = (clusters[at] ?? 0) & ~7;
-    let end = at;
-    while (end < clusters.length && (clusters[end] ?? 0) < Math.min(count, first + WINDOW_CLUSTERS)) end += 1;
-    if (end === at) break;
-    const last = clusters[end - 1] ?? first;
-    const bits = Buffer.alloc(((last - first) >>> 3) + 1);
-    try {
-      await hold.readBits(record, bits, first >>> 3);
-    } catch (error) {
-      const mayPass = hasCode(error, 'damage', 'not-found', 'newer-version');
-      if (mayPass && filesOfSame(hold.catalog, record).length === 1) return new Set();
-      throw error;
-    }
-    for (const clusterIndex of clusters.slice(at, end)) {
-      if (getBit(bits, clusterIndex - first)) there.add(clusterIndex);
-    }
-    at = end;
+  try {
+    return new Set(
+      await whereSet(clusters, count, (bits, firstByte) => hold.readBits(record, bits, firstByte)),
+    );
+  } catch (error) {
+    const mayPass = hasCode(error, 'damage', 'not-found', 'newer-version');
+    if (mayPass && filesOfSame(hold.catalog, record).length === 1) return new Set();
+    throw error;
   }
-  return there;
 }

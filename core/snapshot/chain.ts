@@ -1,6 +1,7 @@
 /**
  * The chain: the content of a cluster in a snapshot is in the first store, from the snapshot's own to the newest,
- * that has the cluster, else in the origin. That is why a write costs one copy however many snapshots there are.
+ * that has the cluster, else in the origin. That is why a write costs one copy however many snapshots there are. For a
+ * cluster that is no candidate of the snapshot, the chain is not asked.
  *
  * Bitmaps of long chains are read in windows, so that memory does not grow with the image or the chain.
  */
@@ -8,8 +9,9 @@ import { findBit, getBit } from '../base/bitmap.ts';
 import { SnapError } from '../base/errors.ts';
 import { ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
+import { readCandidates } from './candidates.ts';
 import type { Hold } from './hold.ts';
-import { FROM_ORIGIN, UNKNOWN_SOURCE } from './run-planner.ts';
+import { FROM_ORIGIN, NO_CANDIDATE, UNKNOWN_SOURCE } from './run-planner.ts';
 
 const WINDOW_BYTES = 4096;
 const WINDOW_CLUSTERS = WINDOW_BYTES * 8;
@@ -80,7 +82,7 @@ export class Chain {
     const sources = new Int16Array(WINDOW_CLUSTERS).fill(FROM_ORIGIN);
     const remaining = Buffer.alloc(WINDOW_BYTES, 0xff);
     const bits = Buffer.alloc(WINDOW_BYTES);
-    let broken: SnapError | undefined;
+    let broken = await this.#leaveCandidates(hold, own, firstCluster, { sources, remaining });
     let brokenOwner: string | undefined;
     for (let index = own; index < snapshots.length - 1; index += 1) {
       const record = snapshots[index] as SnapshotRecord;
@@ -110,6 +112,31 @@ export class Chain {
     }
     this.#window = { stamp, firstCluster, sources, broken, brokenOwner };
     return this.#window;
+  }
+
+  /** Keeps only candidates in `remaining`, or none, and returns why, where these cannot be told. */
+  async #leaveCandidates(
+    hold: Hold,
+    own: number,
+    firstCluster: number,
+    window: { readonly sources: Int16Array; readonly remaining: Buffer },
+  ): Promise<SnapError | undefined> {
+    const { snapshots, clusterSizeBytes } = hold.catalog;
+    const record = snapshots[own];
+    if (!record?.hasCandidates) return undefined;
+    const { sources, remaining } = window;
+    const count = Math.min(clusterCount({ ...record, clusterSizeBytes }) - firstCluster, WINDOW_CLUSTERS);
+    try {
+      await readCandidates(hold, record, remaining.subarray(0, Math.ceil(count / 8)), firstCluster / 8);
+    } catch (error) {
+      // Nobody may answer: what a store has may be for another snapshot alone.
+      sources.fill(UNKNOWN_SOURCE);
+      remaining.fill(0);
+      return brokenBy(error);
+    }
+    const next = (from: number) => findBit(remaining, false, from, count);
+    for (let bit = next(0); bit < count; bit = next(bit + 1)) sources[bit] = NO_CANDIDATE;
+    return undefined;
   }
 }
 

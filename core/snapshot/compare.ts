@@ -102,11 +102,15 @@ async function compareOne(volume: Volume, name: string): Promise<OriginDifferenc
     if (volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
     const run = await readRun(volume, open, { startBytes: atBytes, endBytes: sizeBytes, buffer }, options);
     reader.check(run);
-    // A hole is the origin's own, and so the same.
+    // A hole is the origin's own, and so the same; what is no candidate was not kept, and says nothing.
     const data = run.data ?? Buffer.alloc(0);
     const now = present.subarray(0, data.length);
     const got = await volume.origin.read(now, atBytes);
     now.fill(0, got);
+    for (const { firstCluster, count } of run.noCandidates ?? []) {
+      const fromBytes = Math.max(0, firstCluster * size - atBytes);
+      now.subarray(fromBytes, Math.max(0, (firstCluster + count) * size - atBytes)).fill(0);
+    }
     for (let start = 0; start < data.length; start += size) {
       const changed = countDifferent(data.subarray(start, start + size), now.subarray(start, start + size));
       if (changed > 0) clustersChanged += 1;

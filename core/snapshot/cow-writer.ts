@@ -14,6 +14,7 @@ import { NIL_UUID } from '../base/uuid.ts';
 import { AppendBatch, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
 import { isAlive, persistentRecords } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
+import { chosenOf } from './candidates.ts';
 import { clustersNeeded } from './chain-lack.ts';
 import type { Extent } from './extents.ts';
 import type { ActiveStore, Hold } from './hold.ts';
@@ -70,9 +71,18 @@ export async function missingClusters(
       if (!getBit(active.bitmap.bits, index)) missing.add(index);
     }
   }
-  const clusters = [...missing].sort((a, b) => a - b);
-  // One that has ended, or is a part: older ones may have some of these in stores of their own.
-  return isAlive(active.record) ? clusters : clustersNeeded(hold, clusters);
+  const { record } = active;
+  const lacking = [...missing].sort((a, b) => a - b);
+  const needed = await chosenOf(hold, record, 'needed', lacking);
+  const own = isAlive(record) ? await chosenOf(hold, record, 'candidate', needed) : [];
+  if (own.length === needed.length) return [...needed];
+  // Not for the newest, which may have ended, or is a part: older ones may have some of these in stores of their own.
+  const isOwn = new Set(own);
+  const older = await clustersNeeded(
+    hold,
+    needed.filter((clusterIndex) => !isOwn.has(clusterIndex)),
+  );
+  return [...own, ...older].sort((a, b) => a - b);
 }
 
 /** As many of `missing`, from the first on, as the file of the store may still take. */

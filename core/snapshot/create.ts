@@ -3,9 +3,12 @@
  * That takes the same short time for any size of image, since nothing of the data is read.
  */
 import * as path from 'node:path';
+import { countBits } from '../base/bitmap.ts';
 import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom, uuidText } from '../base/uuid.ts';
+import type { Selection } from '../contents/selection.ts';
+import type { RandomAccessFile } from '../io/file-system.ts';
 import {
   type Catalog,
   flushKeptBy,
@@ -13,7 +16,7 @@ import {
   type SnapshotRecord,
   STORE_SUFFIX,
 } from '../store/catalog.ts';
-import { clusterCount } from '../store/layout.ts';
+import { clusterCount, type Geometry } from '../store/layout.ts';
 import { sidecarPath } from '../store/sidecar.ts';
 import { addStore } from './add-store.ts';
 import { closeState } from './closing.ts';
@@ -39,7 +42,12 @@ export interface CreateOptions extends SpillOptions {
   readonly label?: string | undefined;
   /** The creation time to record; the present one where absent. */
   readonly created?: string | undefined;
+  /** Which clusters to keep; all where absent. It is asked at the sync point, and must be quick. */
+  readonly candidates?: CandidateSource | undefined;
 }
+
+/** Looks at an image that nobody writes to. It may refuse, by throwing; then there is no snapshot. */
+export type CandidateSource = (image: RandomAccessFile, geometry: Geometry) => Promise<Selection>;
 
 export interface CreatedSnapshot {
   readonly snapshot: string;
@@ -49,6 +57,8 @@ export interface CreatedSnapshot {
   readonly sizeBytes: number;
   readonly clusterSizeBytes: number;
   readonly clusterCount: number;
+  /** How many clusters are candidates; undefined where all are. */
+  readonly candidateCount: number | undefined;
   readonly storePaths: readonly string[];
 }
 
@@ -65,7 +75,7 @@ export async function createSnapshot(
     await volume.origin.syncAll();
     return await volume.exclusive(async (hold) => {
       const plan = await planSnapshot(volume, hold?.catalog, reference, options);
-      if (hold === undefined) await buildFirstSidecar(volume, plan.catalog, plan.record);
+      if (hold === undefined) await buildFirstSidecar(volume, plan);
       else await addSnapshot(hold, plan);
       warnFlushesKept(context, plan);
       const { catalog, record } = plan;
@@ -77,6 +87,7 @@ export async function createSnapshot(
         sizeBytes: record.sizeBytes,
         clusterSizeBytes: catalog.clusterSizeBytes,
         clusterCount: clusterCount({ ...record, clusterSizeBytes: catalog.clusterSizeBytes }),
+        candidateCount: plan.candidate && countBits(plan.candidate),
         storePaths: [path.resolve(plan.directory, record.storePath), ...(record.spill?.paths ?? [])],
       };
     });
@@ -96,6 +107,8 @@ interface Plan {
   readonly catalog: Catalog;
   readonly record: SnapshotRecord;
   readonly directory: string;
+  /** A bit a cluster; undefined where all are candidates. */
+  readonly candidate: Buffer | undefined;
 }
 
 /** Checks everything that can be refused before anything is made. */
@@ -128,7 +141,8 @@ async function planSnapshot(
   const directory = sidecarPath(volume.imagePath);
   const storeName = `${name}-${uuid.slice(0, 8)}${STORE_SUFFIX}`;
   const storePath = await chooseStorePath(volume, options.storePath, storeName, snapshots);
-  const planned = { name, uuid, sizeBytes, clusterSizeBytes, storePath };
+  const candidate = await chooseCandidates(volume, { sizeBytes, clusterSizeBytes }, options.candidates);
+  const planned = { name, uuid, sizeBytes, clusterSizeBytes, storePath, hasCandidates: candidate && true };
   const spill = await planSpill(volume, options, planned, snapshots);
   const record: SnapshotRecord = {
     name,
@@ -136,6 +150,7 @@ async function planSnapshot(
     number,
     created,
     sizeBytes,
+    hasCandidates: candidate && true,
     trust: 'valid',
     hidden: false,
     maxSizeBytes: options.maxSizeBytes,
@@ -153,7 +168,19 @@ async function planSnapshot(
     snapshots: [...snapshots, record],
     leftovers: present?.leftovers,
   };
-  return { catalog, record, directory };
+  return { catalog, record, directory, candidate };
+}
+
+/** The origin is as it will be frozen: the lock is held, and a flush changes nothing of what is read. */
+async function chooseCandidates(
+  volume: Volume,
+  geometry: Geometry,
+  source: CandidateSource | undefined,
+): Promise<Buffer | undefined> {
+  if (source === undefined) return undefined;
+  const { candidates, doubts } = await source(volume.origin, geometry);
+  for (const message of doubts) volume.context.warn({ message: `${volume.image}: ${message}` });
+  return candidates;
 }
 
 function chooseName(
@@ -177,11 +204,16 @@ function chooseName(
   }
 }
 
-async function addSnapshot(hold: Hold, { catalog, record }: Plan): Promise<void> {
+async function addSnapshot(hold: Hold, { catalog, record, candidate }: Plan): Promise<void> {
   await hold.ensureOpen();
   // The sync point (fss, snap.c): what the origin holds now is on disk before it is called frozen.
   await hold.origin.syncAll();
   await closeSidecar(hold);
-  await addStore(hold, record, ({ snapshots }) => ({ ...catalog, snapshots: [...snapshots, record] }));
+  await addStore(
+    hold,
+    record,
+    ({ snapshots }) => ({ ...catalog, snapshots: [...snapshots, record] }),
+    candidate,
+  );
   await closeState(hold);
 }

@@ -18,9 +18,13 @@ import type { Volume } from './volume.ts';
 
 export async function buildFirstSidecar(
   volume: Volume,
-  catalog: Catalog,
-  record: SnapshotRecord,
+  first: {
+    readonly catalog: Catalog;
+    readonly record: SnapshotRecord;
+    readonly candidate: Buffer | undefined;
+  },
 ): Promise<void> {
+  const { catalog, record, candidate } = first;
   const { host } = volume.context;
   const { files } = host;
   const unflushed = await volume.origin.stat();
@@ -55,7 +59,8 @@ export async function buildFirstSidecar(
     await stateFile.write(encodeState(state), 0);
     await stateFile.syncAll();
     const makePath = path.resolve(buildPath, record.storePath);
-    const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), like);
+    const bitmaps = candidate && { candidate, needed: candidate };
+    const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), like, bitmaps);
     // Only now it is ours, and ours to take back.
     storePath = makePath;
     try {

@@ -17,6 +17,7 @@ import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';
 import { ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
+import { readOrAll } from './candidates.ts';
 import type { Hold } from './hold.ts';
 import { closeReceiver } from './like-image.ts';
 import { clusterDamaged } from './snapshot-reader.ts';
@@ -105,7 +106,7 @@ export class HandOver {
     );
   }
 
-  /** Clusters, at most `most`, that the donor has, the receiver's snapshot lacks in all its files, and its size covers. */
+  /** Clusters, at most `most`, that the donor has, and the receiver's snapshot lacks in all its files, covers and needs. */
   async #missing(hold: Hold, target: AppendTarget, most: number): Promise<number[]> {
     const geometry = (record: SnapshotRecord) => ({
       sizeBytes: record.sizeBytes,
@@ -116,6 +117,8 @@ export class HandOver {
     await hold.readBits(this.#donor, bits, 0);
     removeBits(bits, target.bitmap.bits);
     const there = Buffer.alloc(bits.length);
+    await readOrAll(hold, this.#receiver, 'needed', { target: there, firstByte: 0 });
+    for (let at = 0; at < bits.length; at += 1) bits[at] = (bits[at] ?? 0) & (there[at] ?? 0);
     for (const record of filesOfSame(hold.catalog, this.#receiver)) {
       if (record.uuid === this.#receiver.uuid) continue;
       await hold.readBits(record, there, 0);

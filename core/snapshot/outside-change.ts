@@ -9,6 +9,7 @@ import { formatTime } from '../base/time.ts';
 import { uuidText } from '../base/uuid.ts';
 import { type Catalog, endingText, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
+import { readOrAll } from './candidates.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 4096;
@@ -52,7 +53,7 @@ export async function changedOutside(hold: Hold): Promise<ReadonlySet<string>> {
 }
 
 /**
- * The snapshots of which at least one cluster is read from the origin. From the newest store to the oldest, the
+ * The snapshots of which at least one cluster is read from the origin: a candidate that was not copied. From the newest store to the oldest, the
  * copied bitmaps are joined window by window; it ends early once all are known to reach it, as they mostly do.
  * A store that cannot be read may hold anything, and counts as holding nothing.
  */
@@ -78,7 +79,12 @@ async function reachingOrigin(hold: Hold): Promise<Set<string>> {
           unreadable.add(record.uuid);
         }
       }
-      if (findBit(joined, false, 0, inWindow) < inWindow) reaching.add(record.uuid);
+      if (reaching.has(record.uuid) || findBit(joined, false, 0, inWindow) === inWindow) continue;
+      const candidates = Buffer.alloc(Math.ceil(inWindow / 8));
+      await readOrAll(hold, record, 'candidate', { target: candidates, firstByte });
+      for (let at = 0; at < candidates.length; at += 1)
+        candidates[at] = (candidates[at] ?? 0) & ~(joined[at] ?? 0);
+      if (findBit(candidates, true, 0, inWindow) < inWindow) reaching.add(record.uuid);
     }
     if (snapshots.every((record) => reaching.has(record.uuid) || counts.get(record.uuid) === 0)) break;
   }

@@ -8,6 +8,9 @@ export const FROM_ORIGIN = -1;
 /** Its place in the chain cannot be told, since a store that might have it is missing or damaged. */
 export const UNKNOWN_SOURCE = -2;
 
+/** The cluster is no candidate: zeros in this snapshot, whatever the chain and the origin have. */
+export const NO_CANDIDATE = -3;
+
 export interface Segment {
   /** Index of the snapshot whose store has these clusters, or one of the constants above. */
   readonly source: number;

@@ -10,7 +10,14 @@ import { type Check, ClusterDamage, readClusters, verifyChecks } from '../store/
 import { Chain } from './chain.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
-import { FROM_ORIGIN, joinNear, type Segment, segments, UNKNOWN_SOURCE } from './run-planner.ts';
+import {
+  FROM_ORIGIN,
+  joinNear,
+  NO_CANDIDATE,
+  type Segment,
+  segments,
+  UNKNOWN_SOURCE,
+} from './run-planner.ts';
 
 /** Parts of the origin that are so near to each other are read in one call, with what lies between: that is faster. */
 const NEAR_BYTES = 256 << 10;
@@ -21,9 +28,11 @@ const HOLE_BYTES = 64 << 20;
 export interface ReadRun {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
-  /** Absent where all of it is a hole of the origin: zeros that need not be read. */
+  /** Absent where all of it is zeros that need not be read: a hole of the origin, or no candidates. */
   readonly data: Buffer | undefined;
   readonly checks: readonly Check[];
+  /** Parts in whole clusters that are zeros since they are no candidates; absent where there are none. */
+  readonly noCandidates?: readonly Segment[];
 }
 
 /** How long a hole is that begins at `startBytes`; 0 where there is none, or none that is worth a run of its own. */
@@ -74,8 +83,8 @@ export class SnapshotReader {
     const size = this.clusterSizeBytes;
     const firstCluster = Math.floor(startBytes / size);
     const lastCluster = Math.ceil(endBytes / size) - 1;
-    const hole = await this.#hole(hold, startBytes, endBytes);
-    if (hole !== undefined) return hole;
+    const zeros = await this.#zeros(hold, startBytes, endBytes);
+    if (zeros !== undefined) return zeros;
     const wanted = Math.min(lastCluster - firstCluster + 1, Math.floor(buffer.length / size));
     const sources = await this.#chain.resolve(hold, firstCluster, wanted);
     const baseBytes = firstCluster * size;
@@ -90,23 +99,42 @@ export class SnapshotReader {
     for (const part of parts) {
       if (part.source === FROM_ORIGIN) continue;
       const at = buffer.subarray((part.firstCluster - firstCluster) * size);
+      if (part.source === NO_CANDIDATE) {
+        at.fill(0, 0, part.count * size);
+        continue;
+      }
       checks.push(...(await this.#readStore(hold, part, at)));
     }
     const data = buffer.subarray(startBytes - baseBytes, untilBytes - baseBytes);
-    return { offsetBytes: startBytes, lengthBytes: data.length, data, checks };
+    const noCandidates = parts.filter(({ source }) => source === NO_CANDIDATE);
+    return { offsetBytes: startBytes, lengthBytes: data.length, data, checks, noCandidates };
   }
 
-  /** A hole that begins at `startBytes`, as far as nothing of it was copied; undefined where it is not worth a run. */
-  async #hole(hold: Hold, startBytes: number, endBytes: number): Promise<ReadRun | undefined> {
+  /**
+   * Zeros that begin at `startBytes`: a hole of the origin, as far as nothing of it was copied, or clusters that are no
+   * candidates; undefined where they are not worth a run.
+   */
+  async #zeros(hold: Hold, startBytes: number, endBytes: number): Promise<ReadRun | undefined> {
     const size = this.clusterSizeBytes;
     const holeEndBytes = startBytes + holeLengthBytes(hold.origin, startBytes, endBytes);
-    if (holeEndBytes === startBytes) return undefined;
+    const mostBytes = this.record.hasCandidates ? Math.min(endBytes, startBytes + HOLE_BYTES) : holeEndBytes;
+    if (mostBytes === startBytes) return undefined;
     const firstCluster = Math.floor(startBytes / size);
-    const wanted = Math.ceil(holeEndBytes / size) - firstCluster;
-    const sources = await this.#chain.resolve(hold, firstCluster, wanted);
-    const copiedAt = sources.findIndex((source) => source !== FROM_ORIGIN);
-    const clusters = copiedAt < 0 ? sources.length : copiedAt;
-    const lengthBytes = Math.min(holeEndBytes, (firstCluster + clusters) * size) - startBytes;
+    const sources = await this.#chain.resolve(hold, firstCluster, Math.ceil(mostBytes / size) - firstCluster);
+    const until = (isZero: (source: number, at: number) => boolean) => {
+      const count = sources.findIndex((source, at) => !isZero(source, at));
+      return (firstCluster + (count < 0 ? sources.length : count)) * size;
+    };
+    const holeBytes = Math.min(
+      holeEndBytes,
+      until((source) => source === FROM_ORIGIN || source === NO_CANDIDATE),
+    );
+    const freeBytes = Math.min(
+      mostBytes,
+      until((source) => source === NO_CANDIDATE),
+    );
+    const isWorthIt = freeBytes - startBytes >= Math.min(RUN_BYTES, endBytes - startBytes);
+    const lengthBytes = Math.max(holeBytes, isWorthIt ? freeBytes : 0) - startBytes;
     if (lengthBytes <= 0) return undefined;
     return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
   }

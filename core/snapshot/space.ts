@@ -7,6 +7,7 @@ import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { bitmapCounts } from '../store/proof.ts';
 import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
 import { lookAtStore, type StoreFile } from '../store/store-file.ts';
+import { readOrAll } from './candidates.ts';
 import type { Hold } from './hold.ts';
 
 const WINDOW_BYTES = 1 << 18;
@@ -26,7 +27,7 @@ export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<nu
 
 /**
  * Bytes that would be handed over if `removed` went: of each run of removed snapshots behind one that stays and is
- * needed, the clusters that any of them has and that one lacks. A damaged store counts as far as it can be read.
+ * needed, the clusters that any of them has and that one lacks and needs. A damaged store counts as far as it can be read.
  */
 export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): Promise<number> {
   const { snapshots } = hold.catalog;
@@ -59,6 +60,9 @@ async function handOverTo(
   const geometry = { sizeBytes: receiver.sizeBytes, clusterSizeBytes };
   const has = Buffer.alloc(bitmapBytes(clusterCount(geometry)));
   await tryReadBits(hold, receiver, has, 0);
+  const needed = Buffer.alloc(has.length);
+  await readOrAll(hold, receiver, 'needed', { target: needed, firstByte: 0 });
+  for (let at = 0; at < has.length; at += 1) has[at] = (has[at] ?? 0) | ~(needed[at] ?? 0);
   const window = Buffer.alloc(Math.min(WINDOW_BYTES, has.length));
   let bytes = 0;
   for (const donor of donors) {

@@ -15,7 +15,7 @@ import {
   type Spill,
   STORE_SUFFIX,
 } from '../store/catalog.ts';
-import { regions } from '../store/layout.ts';
+import { type Geometry, regions } from '../store/layout.ts';
 import { MAX_PART_INDEX, partUuid } from '../store/part.ts';
 import { storeIdentity } from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
@@ -34,11 +34,9 @@ export interface SpillOptions {
 }
 
 /** What of a new snapshot its parts follow from. */
-interface Planned {
+interface Planned extends Geometry {
   readonly name: string;
   readonly uuid: string;
-  readonly sizeBytes: number;
-  readonly clusterSizeBytes: number;
   readonly storePath: string;
 }
 

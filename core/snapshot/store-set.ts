@@ -7,9 +7,9 @@ import { closeAll } from '../io/close-all.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import type { Suspicion } from '../store/proof.ts';
-import { assess, bitmapCounts } from '../store/proof.ts';
+import { assess, bitmapCounts, proveCandidates } from '../store/proof.ts';
 import { type Sidecar, storeIdentity } from '../store/sidecar.ts';
-import { StoreFile } from '../store/store-file.ts';
+import { type CandidateBitmaps, StoreFile } from '../store/store-file.ts';
 
 const OPEN_STORE_LIMIT = 64;
 /** Bitmaps rebuilt from tables because the one on disk does not count; each at most 8 MiB. */
@@ -23,6 +23,7 @@ export class StoreSet {
   readonly #open = new Map<string, StoreFile>();
   readonly #pinned = new Map<string, string>();
   readonly #proven = new Map<string, string>();
+  readonly #provenCandidates = new Set<string>();
   readonly #rebuilt = new Map<string, { readonly stamp: string; readonly bits: Buffer }>();
 
   constructor(files: FileSystem, sidecar: Sidecar, mode: 'read' | 'update') {
@@ -84,6 +85,24 @@ export class StoreSet {
       return;
     }
     await store.readBits(window.target, window.firstByte);
+  }
+
+  /**
+   * Copies a window of one of the bitmaps that are written once, of a snapshot that has candidates. Proven when it is
+   * asked for first.
+   * @throws `damage`, and what `open` throws
+   */
+  async readCandidates(
+    catalog: Catalog,
+    record: SnapshotRecord,
+    kind: keyof CandidateBitmaps,
+    window: { readonly target: Buffer; readonly firstByte: number },
+  ): Promise<void> {
+    const store = await this.open(catalog, record);
+    const key = `${record.uuid}/${kind}`;
+    if (!this.#provenCandidates.has(key)) await proveCandidates(store, kind);
+    this.#provenCandidates.add(key);
+    await store.readCandidates(kind, window.target, window.firstByte);
   }
 
   #keepRebuilt(uuid: string, rebuilt: { readonly stamp: string; readonly bits: Buffer }): void {

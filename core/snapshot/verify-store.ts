@@ -12,7 +12,7 @@ import { joinRuns, type Run } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
 import type { Entry } from '../store/entry.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
-import { assess, bitmapCounts } from '../store/proof.ts';
+import { assess, bitmapCounts, proveCandidates } from '../store/proof.ts';
 import { type Check, ClusterDamage, readContent } from '../store/read-clusters.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
@@ -20,7 +20,7 @@ import type { Volume } from './volume.ts';
 
 /** Something that is not as it should be, in one store. Without a cluster it concerns all of it. */
 export interface StoreFinding {
-  readonly kind: 'missing' | 'store' | 'bitmap' | 'entry' | 'slot';
+  readonly kind: 'missing' | 'store' | 'bitmap' | 'candidate' | 'needed' | 'entry' | 'slot';
   readonly clusterIndex?: number | undefined;
   readonly message: string;
 }
@@ -138,7 +138,23 @@ class StoreVerifier {
         this.#findings.push({ kind: 'bitmap', message });
       }
     }
+    if (record.hasCandidates) await this.#checkCandidates(store);
     return clusterCount(store.identity);
+  }
+
+  async #checkCandidates(store: StoreFile): Promise<void> {
+    const consequences = {
+      candidate: 'the snapshot cannot be read',
+      needed: 'more is copied than need be',
+    } as const;
+    for (const kind of ['candidate', 'needed'] as const) {
+      try {
+        await proveCandidates(store, kind);
+      } catch (error) {
+        if (!hasCode(error, 'damage')) throw error;
+        this.#findings.push({ kind, message: `${error.message}; ${consequences[kind]}` });
+      }
+    }
   }
 
   /** What a killed command left is not damage: the next change repairs it. */

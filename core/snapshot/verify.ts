@@ -14,6 +14,8 @@ import {
   type SnapshotRecord,
   type Trust,
 } from '../store/catalog.ts';
+import { clusterCount } from '../store/layout.ts';
+import { chosenOf } from './candidates.ts';
 import { clustersOf } from './chain-lack.ts';
 import type { Context } from './context.ts';
 import type { Hold } from './hold.ts';
@@ -158,8 +160,10 @@ class Verifier {
       for (const finding of told) this.#tell(record.name, finding);
       toldCount += told.length;
       untoldCount += findings.length - told.length;
-      // A bitmap that does not count is made up for by the table: no reader is harmed.
-      const harmful = findings.filter(({ kind }) => kind !== 'bitmap');
+      // A bitmap that does not count is made up for by the table, and what is needed by copying all: no reader is harmed.
+      // Only the snapshot itself is read by its candidates.
+      if (findings.some(({ kind }) => kind === 'candidate')) this.#affected.add(record.uuid);
+      const harmful = findings.filter(({ kind }) => !['bitmap', 'candidate', 'needed'].includes(kind));
       const clusters = harmful.flatMap(({ clusterIndex }) => clusterIndex ?? []);
       if (clusters.length < harmful.length) await this.#affect(record, undefined);
       else if (clusters.length > 0) await this.#affect(record, clusters);
@@ -187,10 +191,10 @@ class Verifier {
           const there = await clustersIfReadable(hold, record, left);
           left = left.filter((clusterIndex) => !there.has(clusterIndex));
         }
-        const firstBytes = (clusters === undefined ? 0 : (left[0] ?? 0)) * hold.catalog.clusterSizeBytes;
-        if (index < at && (firstBytes >= record.sizeBytes || (clusters !== undefined && left.length === 0)))
-          continue;
-        this.#affected.add(record.uuid);
+        // Without clusters there may be thousands of stores, and as many snapshots before each.
+        const reads =
+          clusters === undefined ? index === at || record.sizeBytes > 0 : await readsAny(hold, record, left);
+        if (reads) this.#affected.add(record.uuid);
       }
     });
   }
@@ -251,6 +255,13 @@ class Verifier {
       throw error;
     }
   }
+}
+
+/** Whether a snapshot has any of `clusters`, ascending, as candidates. */
+async function readsAny(hold: Hold, record: SnapshotRecord, clusters: readonly number[]): Promise<boolean> {
+  const count = clusterCount({ ...record, clusterSizeBytes: hold.catalog.clusterSizeBytes });
+  const covered = clusters.filter((clusterIndex) => clusterIndex < count);
+  return (await chosenOf(hold, record, 'candidate', covered)).length > 0;
 }
 
 /** Of `clusters`, those that a store has; one that cannot be read has none. */

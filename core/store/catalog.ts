@@ -49,6 +49,8 @@ export interface SnapshotRecord {
   /** The recorded creation time, as given. */
   readonly created: string;
   readonly sizeBytes: number;
+  /** Clusters that were no candidates read as zeros; which, its store says. */
+  readonly hasCandidates?: true | undefined;
   readonly trust: Trust;
   readonly ending?: Ending | undefined;
   /** Removed while it was read, or while the disk was too full to hand over: nameless, kept in the chain until later. */

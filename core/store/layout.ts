@@ -2,7 +2,7 @@
  * Where everything stands in the two binary files of a sidecar. The only place with offsets; `docs/FORMAT.md`
  * is held to it by a test. All numbers are little-endian; all checks are XXH64.
  *
- * A store:   header | flush record A | flush record B | copied bitmap | indirect table | slots …
+ * A store:   header | flush record A | flush record B | copied bitmap | [candidates | needed] | indirect table | slots …
  * A state:   one record
  */
 import { bitmapBytes } from '../base/bitmap.ts';
@@ -54,10 +54,18 @@ export const STORE_HEADER = {
     bitmapOffsetBytes: { at: 80, bytes: 8 },
     tableOffsetBytes: { at: 88, bytes: 8 },
     dataOffsetBytes: { at: 96, bytes: 8 },
+    candidateHash: { at: 104, bytes: 8 },
+    neededHash: { at: 112, bytes: 8 },
     partOfUuid: { at: 480, bytes: 16 },
     partIndex: { at: 496, bytes: 4 },
     check: { at: 504, bytes: 8 },
   },
+} as const;
+
+/** Bits of `incompatibleFeatures`: whoever does not know one must not use the store. */
+export const STORE_FEATURE = {
+  /** Clusters that are no candidates read as zeros; two more bitmaps stand behind the copied bitmap. */
+  candidates: 2,
 } as const;
 
 /** The flush record, in two copies on pages of their own that take turns. */
@@ -154,6 +162,8 @@ export interface Geometry {
   /** The snapshot's size: what the origin measured when it was taken. */
   readonly sizeBytes: number;
   readonly clusterSizeBytes: number;
+  /** Whether some clusters were no candidates for copying when it was taken. */
+  readonly hasCandidates?: boolean | undefined;
 }
 
 export function clusterCount(geometry: Geometry): number {
@@ -168,6 +178,9 @@ export function clusterLengthBytes(geometry: Geometry, clusterIndex: number): nu
 export interface Regions {
   readonly bitmapOffsetBytes: number;
   readonly bitmapSizeBytes: number;
+  /** Of the candidate bitmap, and of the needed bitmap behind it; both are as long as the copied bitmap, or not there. */
+  readonly candidateOffsetBytes: number;
+  readonly neededOffsetBytes: number;
   readonly tableOffsetBytes: number;
   readonly dataOffsetBytes: number;
 }
@@ -176,7 +189,17 @@ export interface Regions {
 export function regions(geometry: Geometry): Regions {
   const count = clusterCount(geometry);
   const bitmapSizeBytes = bitmapBytes(count);
-  const tableOffsetBytes = BITMAP_OFFSET_BYTES + roundUp(bitmapSizeBytes, PAGE_BYTES);
+  const spacingBytes = roundUp(bitmapSizeBytes, PAGE_BYTES);
+  const candidateOffsetBytes = BITMAP_OFFSET_BYTES + spacingBytes;
+  const neededOffsetBytes = candidateOffsetBytes + (geometry.hasCandidates ? spacingBytes : 0);
+  const tableOffsetBytes = neededOffsetBytes + (geometry.hasCandidates ? spacingBytes : 0);
   const dataOffsetBytes = roundUp(tableOffsetBytes + count * ENTRY.sizeBytes, geometry.clusterSizeBytes);
-  return { bitmapOffsetBytes: BITMAP_OFFSET_BYTES, bitmapSizeBytes, tableOffsetBytes, dataOffsetBytes };
+  return {
+    bitmapOffsetBytes: BITMAP_OFFSET_BYTES,
+    bitmapSizeBytes,
+    candidateOffsetBytes,
+    neededOffsetBytes,
+    tableOffsetBytes,
+    dataOffsetBytes,
+  };
 }

@@ -13,7 +13,7 @@ import type { Entry } from './entry.ts';
 import { type Figure, figureOf, laterFigure, sameFigure } from './figure.ts';
 import { type FlushRecord, recordOffsetBytes } from './flush-record.ts';
 import { clusterCount, clusterLengthBytes, ENTRY, PAGE_BYTES } from './layout.ts';
-import type { StoreFile } from './store-file.ts';
+import type { CandidateBitmaps, StoreFile } from './store-file.ts';
 
 const TABLE_WINDOW_BYTES = 1 << 20;
 const SLOT_PIECE_BYTES = 1 << 20;
@@ -50,6 +50,23 @@ export function isLastRecord(record: FlushRecord, atLeast: Figure | undefined): 
 export async function bitmapCounts(store: StoreFile, atLeast: Figure | undefined): Promise<boolean> {
   const record = await newestRecordOf(store);
   return isLastRecord(record, atLeast) && (await sumBitmap(store)).equals(record.made);
+}
+
+/**
+ * Whether a bitmap that a store with candidates has is the one that it was made with.
+ * @throws `damage`
+ */
+export async function proveCandidates(store: StoreFile, kind: keyof CandidateBitmaps): Promise<void> {
+  const { identity, regions } = store;
+  const digest = new Xxh64Digest();
+  const room = Buffer.allocUnsafe(Math.min(TABLE_WINDOW_BYTES, regions.bitmapSizeBytes));
+  for (let at = 0; at < regions.bitmapSizeBytes; at += room.length) {
+    const piece = room.subarray(0, regions.bitmapSizeBytes - at);
+    await store.readCandidates(kind, piece, at);
+    digest.update(piece);
+  }
+  const expected = kind === 'candidate' ? identity.candidateHash : identity.neededHash;
+  if (digest.value() !== expected) throw damaged(store, `its ${kind} bitmap does not match its hash`);
 }
 
 export interface Suspicion {

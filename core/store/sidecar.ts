@@ -266,5 +266,6 @@ export function storeIdentity(catalog: Catalog, record: SnapshotRecord): StoreId
     sizeBytes: record.sizeBytes,
     clusterSizeBytes: catalog.clusterSizeBytes,
     part: record.part,
+    hasCandidates: record.hasCandidates,
   };
 }

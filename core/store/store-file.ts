@@ -8,6 +8,7 @@
  * next one follows from the file's end, since a count in a header could be older than the data.
  */
 import { quietly, SnapError } from '../base/errors.ts';
+import { xxh64 } from '../base/xxh64.ts';
 import { closeLike, createLike, type FileLike } from '../io/file-like.ts';
 import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import { EntryCodec } from './entry.ts';
@@ -19,7 +20,13 @@ import {
   recordOffsetBytes,
 } from './flush-record.ts';
 import { checkSequences, ENTRY, FLUSH_RECORD, type Regions, regions, STORE_HEADER } from './layout.ts';
-import { decodeStoreHeader, encodeStoreHeader, isSameStore, type StoreIdentity } from './store-header.ts';
+import {
+  decodeStoreHeader,
+  encodeStoreHeader,
+  isSameStore,
+  type StoreHeader,
+  type StoreIdentity,
+} from './store-header.ts';
 
 /** So much of bitmaps is read with their holes before it is asked where these are, which takes some milliseconds to load. */
 const READ_WITH_HOLES_BYTES = 16 << 20;
@@ -32,14 +39,22 @@ export interface StorePlace {
   readonly followed: boolean;
 }
 
+/** The two bitmaps of a store with candidates, a bit a cluster, written once. */
+export interface CandidateBitmaps {
+  /** What the snapshot has of the origin; any other cluster reads as zeros in it. */
+  readonly candidate: Buffer;
+  /** What must be copied into the store: candidates, and what an older snapshot still read from the origin. */
+  readonly needed: Buffer;
+}
+
 export class StoreFile {
   readonly path: string;
-  readonly identity: StoreIdentity;
+  readonly identity: StoreHeader;
   readonly regions: Regions;
   readonly entries: EntryCodec;
   readonly #file: RandomAccessFile;
 
-  constructor(file: RandomAccessFile, identity: StoreIdentity) {
+  constructor(file: RandomAccessFile, identity: StoreHeader) {
     this.#file = file;
     this.path = file.path;
     this.identity = identity;
@@ -53,11 +68,18 @@ export class StoreFile {
     path: string,
     identity: StoreIdentity,
     like: FileLike,
+    bitmaps?: CandidateBitmaps,
   ): Promise<StoreFile> {
     const file = await createLike(files, path, like);
     try {
-      const store = new StoreFile(file, identity);
-      await file.write(encodeStoreHeader(identity), STORE_HEADER.offsetBytes);
+      const candidateHash = bitmaps === undefined ? 0n : xxh64(bitmaps.candidate);
+      const neededHash = bitmaps === undefined ? 0n : xxh64(bitmaps.needed);
+      const store = new StoreFile(file, { ...identity, candidateHash, neededHash });
+      await file.write(encodeStoreHeader(store.identity), STORE_HEADER.offsetBytes);
+      if (bitmaps !== undefined) {
+        await file.write(bitmaps.candidate, store.regions.candidateOffsetBytes);
+        await file.write(bitmaps.needed, store.regions.neededOffsetBytes);
+      }
       for (const record of EMPTY_STORE_RECORDS) await store.writeRecord(record);
       await file.truncate(store.regions.dataOffsetBytes);
       await file.syncAll();
@@ -155,6 +177,13 @@ export class StoreFile {
     await this.#file.write(bits, this.regions.bitmapOffsetBytes + firstByte);
   }
 
+  /** A window of a bitmap that a store with candidates has; it must have been proven (`proveCandidates`). */
+  async readCandidates(kind: keyof CandidateBitmaps, target: Buffer, firstByte: number): Promise<void> {
+    const { candidateOffsetBytes, neededOffsetBytes } = this.regions;
+    const startBytes = kind === 'candidate' ? candidateOffsetBytes : neededOffsetBytes;
+    await this.#readWhole(target, startBytes + firstByte, `the ${kind} bitmap`);
+  }
+
   /** Fills `target` with the entries from `firstCluster` on. */
   async readTable(target: Buffer, firstCluster: number): Promise<void> {
     await this.#readWhole(
@@ -221,7 +250,7 @@ export function lookAtStore(
 }
 
 /** Whose store a file is, by its header. @throws as `decodeStoreHeader` */
-export async function readStoreIdentity(file: RandomAccessFile): Promise<StoreIdentity> {
+export async function readStoreIdentity(file: RandomAccessFile): Promise<StoreHeader> {
   const bytes = Buffer.alloc(STORE_HEADER.sizeBytes);
   const got = await file.read(bytes, STORE_HEADER.offsetBytes);
   return decodeStoreHeader(bytes.subarray(0, got), file.path);

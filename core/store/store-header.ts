@@ -15,6 +15,7 @@ import {
   MAX_CLUSTER_COUNT,
   MAX_SEQUENCE,
   regions,
+  STORE_FEATURE,
   STORE_HEADER,
 } from './layout.ts';
 import type { Part } from './part.ts';
@@ -28,6 +29,14 @@ export interface StoreIdentity extends Geometry {
   readonly part?: Part | undefined;
 }
 
+/** XXH64 of the two bitmaps that a store with candidates has; 0 where it has none. */
+export interface CandidateHashes {
+  readonly candidateHash: bigint;
+  readonly neededHash: bigint;
+}
+
+export type StoreHeader = StoreIdentity & CandidateHashes;
+
 export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
   return (
     a.sidecarUuid === b.sidecarUuid &&
@@ -36,7 +45,8 @@ export function isSameStore(a: StoreIdentity, b: StoreIdentity): boolean {
     a.part?.ofUuid === b.part?.ofUuid &&
     a.part?.index === b.part?.index &&
     a.sizeBytes === b.sizeBytes &&
-    a.clusterSizeBytes === b.clusterSizeBytes
+    a.clusterSizeBytes === b.clusterSizeBytes &&
+    (a.hasCandidates ?? false) === (b.hasCandidates ?? false)
   );
 }
 
@@ -44,11 +54,15 @@ const F = STORE_HEADER.fields;
 const MAGIC = { store: STORE_HEADER.magicText, clone: STORE_HEADER.cloneMagicText } as const;
 
 /** @param of what file it is the header of: a clone's stands at its end */
-export function encodeStoreHeader(identity: StoreIdentity, of: 'store' | 'clone' = 'store'): Buffer {
+export function encodeStoreHeader(
+  identity: StoreIdentity & Partial<CandidateHashes>,
+  of: 'store' | 'clone' = 'store',
+): Buffer {
   const bytes = Buffer.alloc(STORE_HEADER.sizeBytes);
   const layout = regions(identity);
   bytes.write(MAGIC[of], F.magic.at, 'latin1');
   bytes.writeUInt32LE(FORMAT_VERSION, F.version.at);
+  bytes.writeUInt32LE(identity.hasCandidates ? STORE_FEATURE.candidates : 0, F.incompatibleFeatures.at);
   bytes.writeUInt32LE(identity.clusterSizeBytes, F.clusterSizeBytes.at);
   uuidBytes(identity.sidecarUuid).copy(bytes, F.sidecarUuid.at);
   uuidBytes(identity.storeUuid).copy(bytes, F.storeUuid.at);
@@ -58,6 +72,8 @@ export function encodeStoreHeader(identity: StoreIdentity, of: 'store' | 'clone'
   writeU64(bytes, layout.bitmapOffsetBytes, F.bitmapOffsetBytes.at);
   writeU64(bytes, layout.tableOffsetBytes, F.tableOffsetBytes.at);
   writeU64(bytes, layout.dataOffsetBytes, F.dataOffsetBytes.at);
+  bytes.writeBigUInt64LE(identity.candidateHash ?? 0n, F.candidateHash.at);
+  bytes.writeBigUInt64LE(identity.neededHash ?? 0n, F.neededHash.at);
   if (identity.part !== undefined) {
     uuidBytes(identity.part.ofUuid).copy(bytes, F.partOfUuid.at);
     bytes.writeUInt32LE(identity.part.index, F.partIndex.at);
@@ -83,21 +99,15 @@ function damaged(path: string, what: string): SnapError {
  * Whose store the bytes say it is.
  * @throws `damage` where they are no header, or not a whole one; `newer-version` where they are a later format's
  */
-export function decodeStoreHeader(
-  bytes: Buffer,
-  path: string,
-  of: 'store' | 'clone' = 'store',
-): StoreIdentity {
+export function decodeStoreHeader(bytes: Buffer, path: string, of: 'store' | 'clone' = 'store'): StoreHeader {
   if (bytes.length < STORE_HEADER.sizeBytes || bytes.toString('latin1', 0, 8) !== MAGIC[of]) {
     throw damaged(path, `not a ${of} (its header is missing or overwritten)`);
   }
   if (bytes.readBigUInt64LE(F.check.at) !== xxh64(bytes.subarray(0, F.check.at))) {
     throw damaged(path, "the store's header does not match its check");
   }
-  if (
-    bytes.readUInt32LE(F.version.at) > FORMAT_VERSION ||
-    bytes.readUInt32LE(F.incompatibleFeatures.at) !== 0
-  ) {
+  const features = bytes.readUInt32LE(F.incompatibleFeatures.at);
+  if (bytes.readUInt32LE(F.version.at) > FORMAT_VERSION || (features & ~STORE_FEATURE.candidates) !== 0) {
     throw new SnapError('newer-version', `${path}: made by a newer imgsnap`, {
       path,
       hint: 'use that version',
@@ -110,6 +120,9 @@ export function decodeStoreHeader(
     sizeBytes: readSafeU64(bytes, F.snapshotSizeBytes.at),
     clusterSizeBytes: bytes.readUInt32LE(F.clusterSizeBytes.at),
     part: readPart(bytes),
+    hasCandidates: features !== 0,
+    candidateHash: features === 0 ? 0n : bytes.readBigUInt64LE(F.candidateHash.at),
+    neededHash: features === 0 ? 0n : bytes.readBigUInt64LE(F.neededHash.at),
   };
   const { sizeBytes, snapshotNumber } = identity;
   if (sizeBytes === undefined || snapshotNumber === undefined || !isClusterSize(identity.clusterSizeBytes))

@@ -28,6 +28,7 @@ const OPTIONS: Record<CommandName, readonly string[]> = {
     'transient',
     'label',
     'time',
+    'candidates',
   ],
   'snap-write': ['offset', 'extend', 'delta', 'zero', 'extents', 'no-sync'],
   'snap-read': ['offset', 'length', 'output', 'digest', 'allow-modified-origin', 'then-delete'],

@@ -12,9 +12,14 @@ import { KINDS, makeScene, SIDECAR } from './scene.ts';
 
 await loadXxh64();
 /** Of the many mutations every so manieth is tried each day. */
-const STRIDES = { 'with digests': 149, 'without digests': 67, 'left open, another boot': 149 };
+const STRIDES = {
+  'with digests': 149,
+  'without digests': 67,
+  'left open, another boot': 149,
+  'with candidates': 149,
+};
 
-for (const kind of KINDS) {
+for (const kind of [...KINDS, 'with candidates'] as const) {
   const scene = await makeScene(SEED, kind);
 
   test(`hostile values in every key of the catalog, ${kind}`, async (t) => {

@@ -8,9 +8,14 @@ import { KINDS, makeScene } from './scene.ts';
 
 await loadXxh64();
 /** Of the many mutations of each scene every so manieth is tried each day. */
-const STRIDES = { 'with digests': 421, 'without digests': 83, 'left open, another boot': 211 };
+const STRIDES = {
+  'with digests': 421,
+  'without digests': 83,
+  'left open, another boot': 211,
+  'with candidates': 127,
+};
 
-for (const kind of [...KINDS, 'killed in a batch'] as const) {
+for (const kind of [...KINDS, 'killed in a batch', 'with candidates'] as const) {
   const scene = await makeScene(SEED, kind);
   const stride = kind === 'killed in a batch' ? 127 : STRIDES[kind];
   const places = await placesOf(scene);

@@ -5,12 +5,12 @@
  */
 import assert from 'node:assert/strict';
 import { xxh64 } from '../../core/base/xxh64.ts';
-import { ENTRY, FLUSH_RECORD, regions, STATE, STORE_HEADER } from '../../core/store/layout.ts';
+import { ENTRY, FLUSH_RECORD, STATE, STORE_HEADER } from '../../core/store/layout.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 import { noise } from '../support/image.ts';
 import { contentOf, setContent } from './copy-machine.ts';
 import type { Mutation } from './examination.ts';
-import { CLUSTER_BYTES, IMAGE_BYTES, NAMES, type Scene } from './scene.ts';
+import { CLUSTER_BYTES, IMAGE_BYTES, NAMES, type Scene, shapeOf } from './scene.ts';
 
 interface Field {
   readonly at: number;
@@ -75,7 +75,7 @@ export async function placesOf(scene: Scene): Promise<Place[]> {
     }
     const { storeUuid } = STORE_HEADER.fields;
     const uuid = bytes.subarray(storeUuid.at, storeUuid.at + storeUuid.bytes);
-    const { tableOffsetBytes } = regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
+    const { tableOffsetBytes } = shapeOf(scene, name);
     let unset = 0;
     for (let cluster = 0; cluster * CLUSTER_BYTES < IMAGE_BYTES; cluster += 1) {
       const offsetBytes = tableOffsetBytes + cluster * ENTRY.sizeBytes;

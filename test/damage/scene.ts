@@ -1,7 +1,8 @@
 /** The chain that the damage sweep spoils: three snapshots of a small image, and what every file of it was before. */
+import { type Regions, regions } from '../../core/store/layout.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, rawImage, read, write } from '../support/image.ts';
+import { candidatesBy, create, IMAGE, makeImage, noise, rawImage, read, write } from '../support/image.ts';
 import { contentOf } from './copy-machine.ts';
 
 export const SIDECAR = `${IMAGE}.snap`;
@@ -17,8 +18,20 @@ export type Copies = ReadonlyMap<string, Buffer>;
 
 /** A digest would hide wrong bytes from the sweep, and a state that counts would hide what repair makes of them. */
 export const KINDS = ['with digests', 'without digests', 'left open, another boot'] as const;
-/** Not swept bit by bit: the state of a command that was killed in the middle of a batch. */
-export type Kind = (typeof KINDS)[number] | 'killed in a batch';
+/** Not in every test: the state of a command that was killed in the middle of a batch. */
+export type Kind = (typeof KINDS)[number] | 'killed in a batch' | 'with candidates';
+
+/** Of the snapshots of `with candidates` that have some: which clusters of the first are none. */
+export const NO_CANDIDATES: Readonly<Record<string, readonly number[]>> = {
+  a: [1, 2, 8, 10],
+  b: [0, 2, 5, 9],
+};
+
+/** Where everything stands in a store of a scene. */
+export function shapeOf({ kind }: Pick<Scene, 'kind'>, name: string): Regions {
+  const hasCandidates = kind === 'with candidates' && NO_CANDIDATES[name] !== undefined;
+  return regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES, hasCandidates });
+}
 
 export interface Scene {
   readonly kind: Kind;
@@ -81,8 +94,14 @@ export async function makeScene(seed: number, kind: Kind): Promise<Scene> {
     history.push(await copiesOf(host));
   };
   const take = async (name: string) => {
-    frozen.set(name, await rawImage(host));
-    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES });
+    const left = kind === 'with candidates' ? NO_CANDIDATES[name] : undefined;
+    const image = await rawImage(host);
+    for (const cluster of left ?? []) {
+      image.subarray(cluster * CLUSTER_BYTES, (cluster + 1) * CLUSTER_BYTES).fill(0);
+    }
+    frozen.set(name, image);
+    const candidates = left && candidatesBy((index) => !left.includes(index));
+    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES, candidates });
     history.push(await copiesOf(host));
     if (kind !== 'with digests') return;
     await read(context, name);

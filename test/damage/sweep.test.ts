@@ -1,12 +1,12 @@
 /** Every file of a sidecar spoilt in every small way: no wrong byte is ever passed off as right, and nothing else breaks. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ENTRY, FLUSH_RECORD, regions, STATE, STORE_HEADER } from '../../core/store/layout.ts';
+import { ENTRY, FLUSH_RECORD, STATE, STORE_HEADER } from '../../core/store/layout.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 import { noise } from '../support/image.ts';
 import { contentOf, setContent } from './copy-machine.ts';
 import { ALL_BITS, checkUnspoilt, type Mutation, SEED, sweep } from './examination.ts';
-import { CLUSTER_BYTES, IMAGE_BYTES, KINDS, makeScene, NAMES, type Scene } from './scene.ts';
+import { KINDS, makeScene, NAMES, type Scene, shapeOf } from './scene.ts';
 
 const FOREIGN_SEED = 6;
 const HUGE_BYTES = 2 ** 40;
@@ -64,15 +64,17 @@ function sizeOf(scene: Scene, name: string): number {
 function storeFlips(scene: Scene, name: string): Mutation[] {
   const sparse = sparseness(scene);
   const path = pathOf(scene, name);
-  const shape = regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
+  const shape = shapeOf(scene, name);
+  const { candidateOffsetBytes, neededOffsetBytes, tableOffsetBytes } = shape;
+  const written = candidateOffsetBytes < tableOffsetBytes ? [candidateOffsetBytes, neededOffsetBytes] : [];
   const tableBytes = 12 * ENTRY.sizeBytes;
   return [
-    ...flips(name, path, [0, 104], 5 * sparse),
-    ...flips(name, path, [104, STORE_HEADER.sizeBytes - 104], 64 * sparse),
+    ...flips(name, path, [0, 120], 5 * sparse),
+    ...flips(name, path, [120, STORE_HEADER.sizeBytes - 120], 64 * sparse),
     ...FLUSH_RECORD.offsetsBytes.flatMap((at) => flips(name, path, [at, FLUSH_RECORD.sizeBytes], 5 * sparse)),
-    ...[0, 1, 2, 3, 4, 5, 6, 7].flatMap((bit) =>
-      Array.from({ length: shape.bitmapSizeBytes + 1 }, (_, byte) =>
-        flip(name, path, shape.bitmapOffsetBytes + byte, bit),
+    ...[shape.bitmapOffsetBytes, ...written].flatMap((at) =>
+      [0, 1, 2, 3, 4, 5, 6, 7].flatMap((bit) =>
+        Array.from({ length: shape.bitmapSizeBytes + 1 }, (_, byte) => flip(name, path, at + byte, bit)),
       ),
     ),
     ...flips(name, path, [shape.tableOffsetBytes, tableBytes], 5 * sparse),
@@ -150,7 +152,7 @@ function strangers(scene: Scene, foreign: Scene): Mutation[] {
   return found;
 }
 
-for (const kind of KINDS) {
+for (const kind of [...KINDS, 'with candidates'] as const) {
   const scene = await makeScene(SEED, kind);
   const which = kind;
 

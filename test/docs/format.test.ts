@@ -121,7 +121,11 @@ for (const [name, structure] of structures) {
   });
 }
 
-const flagSets = { ENTRY_FLAG: layout.ENTRY_FLAG, STATE_FLAG: layout.STATE_FLAG };
+const flagSets = {
+  ENTRY_FLAG: layout.ENTRY_FLAG,
+  STATE_FLAG: layout.STATE_FLAG,
+  STORE_FEATURE: layout.STORE_FEATURE,
+};
 
 for (const [name, flags] of Object.entries(flagSets)) {
   test(`${name}: bits and names`, () => {
@@ -148,14 +152,19 @@ test('the examples of where the parts of a store begin', () => {
     const geometry = {
       sizeBytes: Number(row['Snapshot bytes']),
       clusterSizeBytes: Number(row['Cluster bytes']),
+      hasCandidates: row['Candidates at'] !== '-',
     };
     const regions = layout.regions(geometry);
     assert.deepEqual(
-      ['Clusters', 'Bitmap at', 'Bitmap bytes', 'Table at', 'Slots at'].map((column) => Number(row[column])),
+      ['Clusters', 'Bitmap at', 'Bitmap bytes', 'Candidates at', 'Needed at', 'Table at', 'Slots at'].map(
+        (column) => (row[column] === '-' ? undefined : Number(row[column])),
+      ),
       [
         layout.clusterCount(geometry),
         regions.bitmapOffsetBytes,
         regions.bitmapSizeBytes,
+        geometry.hasCandidates ? regions.candidateOffsetBytes : undefined,
+        geometry.hasCandidates ? regions.neededOffsetBytes : undefined,
         regions.tableOffsetBytes,
         regions.dataOffsetBytes,
       ],
@@ -181,6 +190,7 @@ async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
         number: 1,
         created: '2026-11-20T07:17:31Z',
         sizeBytes: 1,
+        hasCandidates: true,
         trust: 'invalid',
         ending: { reason: 'why', time: '2026-11-20T07:17:31Z', clusterIndex: 0 },
         hidden: true,

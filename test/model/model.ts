@@ -17,10 +17,13 @@ export interface ModelSnapshot {
   /** Counts creations; never used again. */
   readonly number: number;
   readonly name: string;
-  /** As the image was; meaningless once the snapshot is not valid, but for its length. */
+  /** As the image was, but zero where it is no candidate; meaningless once it is not valid, but for its length. */
   readonly frozen: Buffer;
   readonly limit: Limit | undefined;
   readonly transient: boolean;
+  readonly candidates: ReadonlySet<number>;
+  /** What its store may be handed: candidates, and what older ones had not copied yet when it was made. */
+  readonly needed: ReadonlySet<number>;
   readonly copied: Map<number, CopyKind>;
   trust: ModelTrust;
   hidden: boolean;
@@ -67,9 +70,22 @@ export class Model {
     return this.snapshots.filter(({ hidden }) => !hidden);
   }
 
-  create(name: string, limit: Limit | undefined, clusterSizeBytes: number, transient: boolean): void {
+  create(
+    name: string,
+    limit: Limit | undefined,
+    clusterSizeBytes: number,
+    how: { readonly transient: boolean; readonly isCandidate: (index: number) => boolean },
+  ): void {
+    const { transient, isCandidate } = how;
     if (this.snapshots.length === 0) this.clusterSizeBytes = clusterSizeBytes;
     const frozen = Buffer.from(this.image);
+    const candidates = new Set<number>();
+    for (let index = 0; index * this.clusterSizeBytes < frozen.length; index += 1) {
+      if (isCandidate(index)) candidates.add(index);
+      else frozen.subarray(index * this.clusterSizeBytes, (index + 1) * this.clusterSizeBytes).fill(0);
+    }
+    const previous = this.snapshots.at(-1);
+    const inherited = [...(previous?.needed ?? [])].filter((index) => !previous?.copied.has(index));
     const number = this.#nextNumber;
     this.#nextNumber += 1;
     this.snapshots.push({
@@ -78,6 +94,8 @@ export class Model {
       frozen,
       limit,
       transient,
+      candidates,
+      needed: new Set([...candidates, ...inherited]),
       copied: new Map(),
       trust: 'valid',
       hidden: false,
@@ -147,7 +165,7 @@ export class Model {
   /** Whether any cluster of the snapshot is nowhere but in the image. */
   reachesOrigin(snapshot: ModelSnapshot): boolean {
     const later = this.snapshots.slice(this.snapshots.indexOf(snapshot));
-    for (let index = 0; index * this.clusterSizeBytes < snapshot.frozen.length; index += 1) {
+    for (const index of snapshot.candidates) {
       if (!later.some(({ copied }) => copied.has(index))) return true;
     }
     return false;
@@ -162,7 +180,7 @@ export class Model {
     if (receiver === undefined || !older.some((it) => isAlive(it) || it.hidden)) return;
     for (const [index, kind] of snapshot.copied) {
       const covered = index * this.clusterSizeBytes < receiver.frozen.length;
-      if (!covered || receiver.copied.has(index)) continue;
+      if (!covered || !receiver.needed.has(index) || receiver.copied.has(index)) continue;
       receiver.copied.set(index, kind === 'zero' ? 'zero' : 'handed-over');
     }
   }
@@ -198,7 +216,7 @@ export class Model {
       }
     }
     const lacks = (snapshot: ModelSnapshot, index: number) =>
-      index * this.clusterSizeBytes < snapshot.frozen.length &&
+      snapshot.candidates.has(index) &&
       !this.snapshots.slice(this.snapshots.indexOf(snapshot)).some(({ copied }) => copied.has(index));
     return [...missing].filter((index) => alive.some((it) => lacks(it, index))).sort((a, b) => a - b);
   }

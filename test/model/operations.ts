@@ -28,6 +28,8 @@ export interface CreateOp {
   readonly clustersInFile: number | undefined;
   /** Counts only while there is no snapshot. */
   readonly clusterSizeBytes: number;
+  /** Which clusters are candidates follows from this; all are where it is absent. */
+  readonly candidateSeed: number | undefined;
   readonly trouble: Trouble | undefined;
 }
 
@@ -132,6 +134,7 @@ function creates(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<Creat
     clustersInFile: oneIn(4, fc.integer({ min: 1, max: 6 })),
     transient: fc.constantFrom(false, false, false, true),
     clusterSizeBytes: fc.constantFrom(...CLUSTER_SIZES_BYTES),
+    candidateSeed: oneIn(2, seeds),
     trouble,
   });
 }

@@ -19,6 +19,7 @@ import { KilledError, systemError } from '../sim/system-error.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import {
   CollectingSink,
+  candidatesBy,
   create,
   IMAGE,
   limitOf,
@@ -226,19 +227,27 @@ export class World {
       maxSizeBytes: limitOf(op.limit.clusters, clusterSizeBytes),
       onFull: op.limit.onFull,
     };
+    const { candidateSeed, transient } = op;
+    const isCandidate = candidateRule(candidateSeed);
+    const candidates = candidateSeed === undefined ? undefined : candidatesBy(isCandidate);
     const limitText = limit ? ` --max-size ${limit.maxSizeBytes} --on-full ${limit.onFull}` : '';
+    const candidateText = candidateSeed === undefined ? '' : ` --candidates (seed ${candidateSeed})`;
     this.#say(
-      `create ${op.name ?? '(default name)'}${op.transient ? ' --transient' : ''} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${troubleText(op.trouble)}`,
+      `create ${op.name ?? '(default name)'}${transient ? ' --transient' : ''} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${candidateText}${troubleText(op.trouble)}`,
     );
     const spilling = op.clustersInFile && {
       spillPaths: Array.from({ length: 60 }, () => path.dirname(IMAGE)),
       maxStoreFileBytes:
-        regions({ sizeBytes: this.#model.image.length, clusterSizeBytes }).dataOffsetBytes +
+        regions({
+          sizeBytes: this.#model.image.length,
+          clusterSizeBytes,
+          hasCandidates: candidates !== undefined,
+        }).dataOffsetBytes +
         op.clustersInFile * clusterSizeBytes,
     };
     const taken = this.#model.visible.some(({ name }) => name === op.name);
     const ending = await this.#run(op.trouble, (context) =>
-      create(context, op.name, { clusterSizeBytes, transient: op.transient, ...limit, ...spilling }),
+      create(context, op.name, { clusterSizeBytes, transient, ...limit, ...spilling, candidates }),
     );
     this.#ended(ending);
     let name = ending.value?.name;
@@ -257,7 +266,7 @@ export class World {
     if (op.name !== undefined && name !== undefined) assert.equal(name, op.name);
     if (name === undefined) return;
     assert.match(name, op.name === undefined ? /^\d{8}T\d{6}Z(-\d+)?$/ : /^[a-f]$/);
-    this.#model.create(name, limit, clusterSizeBytes, op.transient);
+    this.#model.create(name, limit, clusterSizeBytes, { transient, isCandidate });
   }
 
   async #write(op: WriteOp): Promise<void> {
@@ -570,6 +579,13 @@ export class World {
     const part = await read(context, name, { offsetBytes: from, lengthBytes: to - from });
     assert.ok(part.equals(frozen.subarray(from, to)), `${name} differs from ${from} to ${to}`);
   }
+}
+
+/** None, some or nearly all, in runs of different lengths. */
+function candidateRule(seed: number | undefined): (index: number) => boolean {
+  if (seed === undefined) return () => true;
+  const runLength = 1 + (seed % 3);
+  return (index) => (Math.floor(index / runLength) * 2654435761 + seed * 40503) % 7 < seed % 8;
 }
 
 /** A third of the clusters are zero. */

@@ -9,7 +9,7 @@ import type { Random } from './crash-content.ts';
 import { Expectation, newSnapshot } from './crash-expectation.ts';
 import { failFlush, isFlush } from './crash-faults.ts';
 import type { Planned, RunOptions, RunResult } from './crash-options.ts';
-import { CLUSTER_BYTES, chooseStep, describe, executeStep, type Step } from './crash-steps.ts';
+import { CLUSTER_BYTES, chooseStep, describe, executeStep, frozenBy, type Step } from './crash-steps.ts';
 import { CORNERS, CrashVolume } from './crash-volume.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 import { MemoryHost, mulberry32 } from './memory-host.ts';
@@ -256,7 +256,7 @@ class CrashRun {
     if (step.kind === 'create') {
       const limit = step.maxSizeBytes === undefined ? 'full' : 'limit';
       const ends = step.onFull === 'refuse' ? 'never' : limit;
-      expected.snapshots.set(step.name, newSnapshot(expected.image, ends, step.transient));
+      expected.snapshots.set(step.name, newSnapshot(frozenBy(step, expected.image), ends, step.transient));
     }
     if (step.kind === 'remove') {
       const snapshot = expected.snapshots.get(step.name);

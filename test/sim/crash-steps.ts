@@ -6,7 +6,7 @@ import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { PACE, type Pace } from '../../core/store/append.ts';
 import { testContext } from '../support/context.ts';
-import { limitOf } from '../support/image.ts';
+import { candidatesBy, limitOf } from '../support/image.ts';
 import { IMAGE, readAll, SPILL_DIRECTORY } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import type { Expectation } from './crash-expectation.ts';
@@ -21,6 +21,8 @@ export type Step =
       readonly transient?: boolean;
       /** So many clusters a file takes, and then copying goes on in the next. */
       readonly clustersInFile?: number | undefined;
+      /** A bit for each of the first clusters that is a candidate; all are where it is absent. */
+      readonly candidates?: number | undefined;
     }
   | { readonly kind: 'write'; readonly offsetBytes: number; readonly data: Buffer; readonly sync: boolean }
   | { readonly kind: 'remove'; readonly name: string }
@@ -32,17 +34,34 @@ export type Step =
 export const CLUSTER_BYTES = 4096;
 /** What stands before the slots of a store, for images of so few clusters. */
 const STORE_TABLES_BYTES = 6 * 4096;
+/** And of one with candidates. */
+const CHOSEN_TABLES_BYTES = STORE_TABLES_BYTES + 2 * 4096;
+
+/** What a snapshot of `image` reads as: zero where it is no candidate. */
+export function frozenBy(step: Step & { readonly kind: 'create' }, image: Buffer): Buffer {
+  const frozen = Buffer.from(image);
+  for (let at = 0; at < frozen.length; at += CLUSTER_BYTES) {
+    if (!isCandidate(step.candidates, at / CLUSTER_BYTES)) frozen.subarray(at, at + CLUSTER_BYTES).fill(0);
+  }
+  return frozen;
+}
+
+function isCandidate(mask: number | undefined, clusterIndex: number): boolean {
+  return mask === undefined || ((mask >>> (clusterIndex % 16)) & 1) === 1;
+}
 
 export function describe(step: Step): string {
   if (step.kind === 'outside') return `write ${step.data.length} bytes at ${step.offsetBytes} from outside`;
-  if (step.kind === 'create' && step.onFull !== undefined) {
-    const limit = step.maxSizeBytes === undefined ? '' : ` at ${step.maxSizeBytes} bytes`;
-    return `create ${step.name}, ${step.onFull}${limit}${manner(step)}`;
+  if (step.kind === 'create') {
+    const { name, onFull, maxSizeBytes, candidates } = step;
+    const limit = maxSizeBytes === undefined ? '' : ` at ${maxSizeBytes} bytes`;
+    const policy = onFull === undefined ? '' : `, ${onFull}${limit}`;
+    const chosen = candidates === undefined ? '' : `, candidates ${candidates.toString(2)}`;
+    return `create ${name}${policy}${chosen}${manner(step)}`;
   }
   if (step.kind === 'write') {
     return `write ${step.data.length} bytes at ${step.offsetBytes}${step.sync ? '' : ' without flush'}`;
   }
-  if (step.kind === 'create') return `create ${step.name}${manner(step)}`;
   return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
 }
 
@@ -70,12 +89,14 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
     const name = choices.newName();
     const clustersInFile = below(4) === 0 ? 1 + below(3) : undefined;
     const transient = below(5) === 0;
-    if (!choices.limits) return { kind: 'create', name, transient, clustersInFile };
+    const candidates = below(3) === 0 ? below(1 << 16) : undefined;
+    const step = { kind: 'create', name, transient, clustersInFile, candidates } as const;
+    if (!choices.limits) return step;
     // One that refuses has no limit: a write that is refused would tell nothing.
-    if (below(3) === 0) return { kind: 'create', name, onFull: 'refuse', transient, clustersInFile };
+    if (below(3) === 0) return { ...step, onFull: 'refuse' };
     const clusters = 1 + below(4);
     const maxSizeBytes = clusters < 4 ? limitOf(clusters, CLUSTER_BYTES) : undefined;
-    return { kind: 'create', name, onFull: 'invalidate', maxSizeBytes, transient, clustersInFile };
+    return { ...step, onFull: 'invalidate', maxSizeBytes };
   }
   if (roll < 40) return { kind: 'remove', name };
   if (roll < 45) return { kind: 'collect' };
@@ -117,11 +138,16 @@ export async function executeStep(
   const context = testContext(session);
   if (step.kind === 'create') {
     const { name, onFull = 'invalidate', maxSizeBytes, transient = false, clustersInFile } = step;
-    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes, transient };
+    const candidates =
+      step.candidates === undefined
+        ? undefined
+        : candidatesBy((index) => isCandidate(step.candidates, index));
+    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes, transient, candidates };
+    const tablesBytes = candidates === undefined ? STORE_TABLES_BYTES : CHOSEN_TABLES_BYTES;
     // More files than any of these images has clusters, so that no snapshot ends for want of them.
     const spilling = clustersInFile && {
       spillPaths: Array.from({ length: 20 }, () => SPILL_DIRECTORY),
-      maxStoreFileBytes: STORE_TABLES_BYTES + clustersInFile * CLUSTER_BYTES,
+      maxStoreFileBytes: tablesBytes + clustersInFile * CLUSTER_BYTES,
     };
     await createSnapshot(context, { image: IMAGE, name }, { ...options, ...spilling });
   } else if (step.kind === 'outside') {

@@ -35,6 +35,10 @@ const ALPHABET: Readonly<Record<string, Choose>> = {
     named += 1;
     return { kind: 'create', name: `s${named}` };
   },
+  choose: () => {
+    named += 1;
+    return { kind: 'create', name: `s${named}`, candidates: 0b1101 };
+  },
   write: write(100, 700, true),
   across: write(CLUSTER_BYTES - 300, CLUSTER_BYTES + 600, false),
   grow: write(Number.MAX_SAFE_INTEGER, CLUSTER_BYTES + 100, true),
@@ -51,7 +55,7 @@ const ALPHABET: Readonly<Record<string, Choose>> = {
 /** What stands there before: nothing, or three snapshots of which each has copies. */
 const BEFORE: Readonly<Record<string, readonly string[]>> = {
   '': [],
-  'three:': ['create', 'across', 'create', 'write', 'create', 'across'],
+  'three:': ['create', 'across', 'choose', 'write', 'create', 'across'],
 };
 
 export interface Extent {

@@ -228,4 +228,35 @@ export const MUTATIONS: readonly Mutation[] = [
     to: '',
     test: 'test/sim/hand-over.test.ts',
   },
+  {
+    name: 'candidates: what older snapshots need is forgotten at creation',
+    file: 'core/snapshot/candidates.ts',
+    from: '    needed[at] = (needed[at] ?? 0) | ((before[at] ?? 0) & ~(bits[at] ?? 0));\n',
+    to: '',
+  },
+  {
+    name: 'candidates: older snapshots are not asked',
+    file: 'core/snapshot/cow-writer.ts',
+    from: '  return [...own, ...older].sort((a, b) => a - b);\n',
+    to: '  return older.length < 0 ? older : [...own];\n',
+  },
+  {
+    name: "candidates: a hand-over of the receiver's candidates alone",
+    file: 'core/snapshot/hand-over.ts',
+    from: "this.#receiver, 'needed'",
+    to: "this.#receiver, 'candidate'",
+  },
+  {
+    name: 'candidates: bitmaps written after the flush',
+    file: 'core/store/store-file.ts',
+    from: '      if (bitmaps !== undefined) {\n        await file.write(bitmaps.candidate, store.regions.candidateOffsetBytes);\n        await file.write(bitmaps.needed, store.regions.neededOffsetBytes);\n      }\n      for (const record of EMPTY_STORE_RECORDS) await store.writeRecord(record);\n      await file.truncate(store.regions.dataOffsetBytes);\n      await file.syncAll();\n',
+    to: '      for (const record of EMPTY_STORE_RECORDS) await store.writeRecord(record);\n      await file.truncate(store.regions.dataOffsetBytes);\n      await file.syncAll();\n      if (bitmaps !== undefined) {\n        await file.write(bitmaps.candidate, store.regions.candidateOffsetBytes);\n        await file.write(bitmaps.needed, store.regions.neededOffsetBytes);\n      }\n',
+  },
+  {
+    name: 'candidates: believed without their hash',
+    file: 'core/snapshot/store-set.ts',
+    from: '    if (!this.#provenCandidates.has(key)) await proveCandidates(store, kind);\n',
+    to: '',
+    test: 'test/damage/sweep.test.ts',
+  },
 ];

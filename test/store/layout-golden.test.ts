@@ -56,7 +56,34 @@ test("a store's header", () => {
     ' 96 00000100000000000000000000000000',
     '496 00000000000000004a1a29f734276b77',
   ]);
-  assert.deepEqual(decodeStoreHeader(bytes, 'a store'), identity);
+  const none = { hasCandidates: false, candidateHash: 0n, neededHash: 0n };
+  assert.deepEqual(decodeStoreHeader(bytes, 'a store'), { ...identity, ...none });
+});
+
+test('the header of a store with candidates', () => {
+  const header = {
+    sidecarUuid: SIDECAR_UUID,
+    storeUuid: STORE_UUID,
+    snapshotNumber: 0x0102030405,
+    sizeBytes: 10 * 65536 + 1,
+    clusterSizeBytes: 65536,
+    hasCandidates: true,
+    candidateHash: 0x1112131415161718n,
+    neededHash: 0x2122232425262728n,
+  };
+  const bytes = encodeStoreHeader(header);
+  assert.deepEqual(dump(bytes), [
+    '  0 696d67736e6170530100000002000000',
+    ' 16 00000000000001000102030405064708',
+    ' 32 890a0b0c0d0e0f10a1a2a3a4a5a647a8',
+    ' 48 89aaabacadaeafb00504030201000000',
+    ' 64 01000a00000000000b00000000000000',
+    ' 80 00400000000000000070000000000000',
+    ' 96 00000100000000001817161514131211',
+    '112 28272625242322210000000000000000',
+    '496 000000000000000042aae81331ce7d9f',
+  ]);
+  assert.deepEqual(decodeStoreHeader(bytes, 'a store'), header);
 });
 
 test('the header of a part, and its UUID', () => {
@@ -190,6 +217,7 @@ test('`state`', () => {
 
 test('the catalog', () => {
   const plain = {
+    hasCandidates: undefined,
     ending: undefined,
     maxSizeBytes: undefined,
     label: undefined,
@@ -230,6 +258,7 @@ test('the catalog', () => {
         number: 8,
         created: '2026-11-20T07:17:31Z',
         sizeBytes: 56248,
+        hasCandidates: true,
         trust: 'valid',
         hidden: false,
         onFull: 'invalidate',
@@ -275,12 +304,13 @@ test('the catalog', () => {
       "number": 8,
       "created": "2026-11-20T07:17:31Z",
       "size": 56248,
+      "candidates": true,
       "trust": "valid",
       "onFull": "invalidate",
       "store": "20261120T071731Z-b1b2b3b4.cow"
     }
   ],
-  "check": "xxh64:9c28dc57e3f854f8"
+  "check": "xxh64:a182c59299abebfd"
 }
 `;
   assert.equal(encodeCatalog(catalog).toString(), text);

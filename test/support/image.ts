@@ -1,12 +1,18 @@
 /** One image on a simulated machine, and the operations on it in as few words as a test wants to read. */
 
+import { bitmapBytes, setBit } from '../../core/base/bitmap.ts';
 import type { ByteSink, ByteSource } from '../../core/io/byte-stream.ts';
 import type { RandomAccessFile } from '../../core/io/file-system.ts';
 import type { Context } from '../../core/snapshot/context.ts';
-import { type CreatedSnapshot, type CreateOptions, createSnapshot } from '../../core/snapshot/create.ts';
+import {
+  type CandidateSource,
+  type CreatedSnapshot,
+  type CreateOptions,
+  createSnapshot,
+} from '../../core/snapshot/create.ts';
 import { type ReadOptions, readSnapshot } from '../../core/snapshot/read.ts';
 import { type WriteOptions, type WriteResult, writeImage } from '../../core/snapshot/write.ts';
-import { ENTRY } from '../../core/store/layout.ts';
+import { clusterCount, ENTRY } from '../../core/store/layout.ts';
 import type { MemoryHost } from '../sim/memory-host.ts';
 
 export const IMAGE = '/disk.img';
@@ -120,6 +126,16 @@ export function write(
 ): Promise<WriteResult> {
   const all = { offsetBytes, extend: false, delta: false, sync: true, ...options };
   return writeImage(context, IMAGE, all, sourceOf(data));
+}
+
+/** Tells candidates by their index, as a look into the image would. */
+export function candidatesBy(isCandidate: (clusterIndex: number) => boolean): CandidateSource {
+  return async (_image, geometry) => {
+    const count = clusterCount(geometry);
+    const candidates = Buffer.alloc(bitmapBytes(count));
+    for (let index = 0; index < count; index += 1) if (isCandidate(index)) setBit(candidates, index);
+    return { candidates, doubts: [] };
+  };
 }
 
 /** Reads a snapshot, or the image where no name is given. */

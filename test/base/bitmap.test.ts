@@ -1,0 +1,40 @@
+/** Filling and counting bits, by words where they can, against doing it one by one. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { bitmapBytes, countBits, fillBits, findBit, getBit, setBit } from '../../core/base/bitmap.ts';
+
+const COUNT = 300;
+
+test('bits that are filled, counted and found are those that one by one would be', () => {
+  const range = fc.record({ from: fc.nat(COUNT), to: fc.nat(COUNT), value: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(range, { maxLength: 12 }), (ranges) => {
+      const bits = Buffer.alloc(bitmapBytes(COUNT));
+      const expected = new Array<boolean>(COUNT).fill(false);
+      for (const { from, to, value } of ranges) {
+        fillBits(bits, from, to, value);
+        expected.fill(value, from, Math.max(from, to));
+      }
+      assert.deepEqual(
+        expected.map((_, index) => getBit(bits, index)),
+        expected,
+      );
+      assert.equal(countBits(bits), expected.filter(Boolean).length);
+      for (const value of [true, false]) {
+        const first = expected.indexOf(value);
+        assert.equal(findBit(bits, value, 0, COUNT), first < 0 ? COUNT : first);
+      }
+    }),
+  );
+});
+
+test('every word is counted right, the largest too', () => {
+  const bits = Buffer.alloc(8, 0xff);
+  assert.equal(countBits(bits), 64);
+  bits.fill(0);
+  setBit(bits, 31);
+  setBit(bits, 63);
+  assert.equal(countBits(bits), 2);
+  assert.equal(countBits(Buffer.from([0xff, 0xff, 0xff])), 24);
+});
