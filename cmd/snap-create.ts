@@ -6,7 +6,17 @@ import type { Context } from '../core/snapshot/context.ts';
 import type { CandidateSource } from '../core/snapshot/create.ts';
 import { parseReference } from '../core/snapshot/reference.ts';
 import { runCommand } from './shared/command.ts';
-import { declareCommand, flag, one, oneOf, text, value, values } from './shared/options.ts';
+import {
+  declareCommand,
+  flag,
+  one,
+  oneOf,
+  type ParsedOptions,
+  text,
+  usage,
+  value,
+  values,
+} from './shared/options.ts';
 
 /** Labels stand in the catalog, which every command reads. */
 const MAX_LABEL_BYTES = 1024;
@@ -46,6 +56,9 @@ const spec = declareCommand({
       oneOf('invalidate', 'refuse'),
       'when limit or disk is full: invalidate ends the snapshot and lets the write go on (default), refuse fails the write',
     ),
+    clone: flag(
+      "have the file system share the image's blocks (btrfs, XFS): writes need no copy then, from whatever program",
+    ),
     transient: flag('no flush for its copies: it outlives killed programs, but not a reboot'),
     label: value('TEXT', parseLabel, 'a remark, shown by snap-list --json'),
     time: value('RFC3339', parseTime, 'record this creation time'),
@@ -80,7 +93,23 @@ async function chooseCandidates(context: Context, which = 'all'): Promise<Candid
   return candidatesOfBmap(await readText(context.host.files, which), which);
 }
 
+/** A clone has everything from the beginning: there is nothing to limit, to spill or to choose. */
+function checkClone(given: ParsedOptions<typeof spec.options, unknown>): void {
+  const others = [
+    ['--spill', given.spill.length > 0],
+    ['--max-store-file', given.maxStoreFile !== undefined],
+    ['--max-size', given.maxSize !== undefined],
+    ['--on-full', given.onFull !== undefined],
+    ['--transient', given.transient],
+    ['--candidates', given.candidates !== undefined],
+  ] as const;
+  const other = others.find(([, isGiven]) => isGiven)?.[0];
+  if (other !== undefined)
+    throw usage(`--clone and ${other} do not go together: nothing is copied for a clone`);
+}
+
 runCommand(spec, async (options, { context, report }) => {
+  if (options.clone) checkClone(options);
   const reference = await parseReference(context.host.files, options.image);
   const { createSnapshot } = await import('../core/snapshot/create.ts');
   const candidates = await chooseCandidates(context, options.candidates);
@@ -92,6 +121,7 @@ runCommand(spec, async (options, { context, report }) => {
     maxSizeBytes: options.maxSize,
     onFull: options.onFull ?? 'invalidate',
     transient: options.transient,
+    clone: options.clone,
     label: options.label,
     created: options.time,
     candidates,

@@ -131,6 +131,7 @@ function snapshotJson(snapshot: ListedSnapshot): object {
     ...(snapshot.maxSizeBytes !== undefined && { maxSize: snapshot.maxSizeBytes }),
     ...(snapshot.limitUsedBytes !== undefined && { limitUsed: snapshot.limitUsedBytes }),
     onFull: snapshot.onFull,
+    ...(snapshot.clone && { clone: true }),
     ...(snapshot.transient && { transient: true }),
     ...(snapshot.digest !== undefined && { digest: snapshot.digest }),
     ...(snapshot.label !== undefined && { label: snapshot.label }),

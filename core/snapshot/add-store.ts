@@ -12,6 +12,7 @@ import {
   persistentRecords,
   type SnapshotRecord,
 } from '../store/catalog.ts';
+import { clonePlace, filePathsOf, makeClone } from '../store/clone-file.ts';
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
@@ -42,6 +43,7 @@ export async function addStore(
   const bitmaps = candidate && { candidate, needed: await neededBitmap(hold, candidate) };
   const identity = storeIdentity(withRecord(hold.catalog), record);
   await makeStore(hold, identity, storePath, bitmaps);
+  if (record.isClone) await addClone(hold, record, identity);
   const seal = (catalog: Catalog): Catalog => {
     const snapshots = catalog.snapshots.map((each) =>
       each.uuid === previous?.uuid ? { ...each, sealed } : each,
@@ -53,7 +55,23 @@ export async function addStore(
       figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD },
     });
   } catch (error) {
-    await quietly(() => removeUnlessCommitted(hold, record, storePath));
+    await quietly(() => removeUnlessCommitted(hold, record));
+    throw error;
+  }
+}
+
+/** As a store: durable, and under its name only then. Where it cannot be made, the store goes too. */
+async function addClone(hold: Hold, record: SnapshotRecord, identity: StoreIdentity): Promise<void> {
+  const { files } = hold.context.host;
+  const store = hold.sidecar.storePlace(record);
+  const { path: finalPath, followed } = clonePlace(store);
+  const makePath = followed ? finalPath : `${finalPath}${UNFINISHED_SUFFIX}`;
+  try {
+    await makeClone(files, hold.origin, { path: makePath, identity, like: likeImage(hold.originStat) });
+    if (!followed) await files.rename(makePath, finalPath);
+    await files.syncDirectory(path.dirname(finalPath));
+  } catch (error) {
+    await quietly(() => files.remove(store.path));
     throw error;
   }
 }
@@ -104,7 +122,8 @@ async function makeStore(
 }
 
 /** A commit that failed may have taken place all the same: only the catalog on disk knows. */
-async function removeUnlessCommitted(hold: Hold, record: SnapshotRecord, storePath: string): Promise<void> {
+async function removeUnlessCommitted(hold: Hold, record: SnapshotRecord): Promise<void> {
   const { snapshots } = await hold.sidecar.readCatalog();
-  if (!snapshots.some(({ uuid }) => uuid === record.uuid)) await hold.context.host.files.remove(storePath);
+  if (snapshots.some(({ uuid }) => uuid === record.uuid)) return;
+  for (const filePath of filePathsOf(hold.sidecar, record)) await hold.context.host.files.remove(filePath);
 }

@@ -73,6 +73,8 @@ export async function clustersOf(
     sizeBytes: record.sizeBytes,
     clusterSizeBytes: hold.catalog.clusterSizeBytes,
   });
+  // A clone has all.
+  if (record.isClone) return new Set(clusters.filter((clusterIndex) => clusterIndex < count));
   try {
     return new Set(
       await whereSet(clusters, count, (bits, firstByte) => hold.readBits(record, bits, firstByte)),

@@ -11,7 +11,7 @@ import { ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import { readCandidates } from './candidates.ts';
 import type { Hold } from './hold.ts';
-import { FROM_ORIGIN, NO_CANDIDATE, UNKNOWN_SOURCE } from './run-planner.ts';
+import { FROM_CLONE, FROM_ORIGIN, NO_CANDIDATE, UNKNOWN_SOURCE } from './run-planner.ts';
 
 const WINDOW_BYTES = 4096;
 const WINDOW_CLUSTERS = WINDOW_BYTES * 8;
@@ -28,12 +28,15 @@ interface Window {
 
 export class Chain {
   readonly #uuid: string;
+  readonly #ignoresCandidates: boolean;
   #window: Window | undefined;
   /** Why sources are unknown, where some are. */
   broken: SnapError | undefined;
 
-  constructor(snapshotUuid: string) {
+  /** @param options `ignoresCandidates`: as older snapshots read through it, whatever its own candidates are */
+  constructor(snapshotUuid: string, options: { readonly ignoresCandidates?: boolean } = {}) {
     this.#uuid = snapshotUuid;
+    this.#ignoresCandidates = options.ignoresCandidates ?? false;
   }
 
   /** Sources, as indexes into the catalog's list, of `count` clusters from `firstCluster` on, or of as many as one window has. */
@@ -70,6 +73,8 @@ export class Chain {
           sources[index] = newest;
         }
       }
+      const record = hold.catalog.snapshots[newest];
+      if (record?.isClone) await endAtClone(hold, newest, { sources, firstCluster });
     } catch (error) {
       this.broken ??= brokenBy(error);
     }
@@ -109,6 +114,16 @@ export class Chain {
         sources[bit] = index;
         remaining[bit >>> 3] = (remaining[bit >>> 3] ?? 0) & ~(1 << (bit & 7));
       }
+      if (!record.isClone) continue;
+      try {
+        await endAtClone(hold, index, { sources, firstCluster });
+        remaining.fill(0, 0, Math.floor(inWindow / 8));
+        if (inWindow % 8 !== 0)
+          remaining[inWindow >>> 3] = (remaining[inWindow >>> 3] ?? 0) & (0xff << (inWindow % 8));
+      } catch (error) {
+        broken ??= brokenBy(error);
+        brokenOwner = ownerUuid(record);
+      }
     }
     this.#window = { stamp, firstCluster, sources, broken, brokenOwner };
     return this.#window;
@@ -123,7 +138,7 @@ export class Chain {
   ): Promise<SnapError | undefined> {
     const { snapshots, clusterSizeBytes } = hold.catalog;
     const record = snapshots[own];
-    if (!record?.hasCandidates) return undefined;
+    if (!record?.hasCandidates || this.#ignoresCandidates) return undefined;
     const { sources, remaining } = window;
     const count = Math.min(clusterCount({ ...record, clusterSizeBytes }) - firstCluster, WINDOW_CLUSTERS);
     try {
@@ -137,6 +152,21 @@ export class Chain {
     const next = (from: number) => findBit(remaining, false, from, count);
     for (let bit = next(0); bit < count; bit = next(bit + 1)) sources[bit] = NO_CANDIDATE;
     return undefined;
+  }
+}
+
+/** A clone has every cluster of its snapshot: what no store before it has is there. */
+async function endAtClone(
+  hold: Hold,
+  index: number,
+  window: { readonly sources: Int16Array; readonly firstCluster: number },
+): Promise<void> {
+  const record = hold.catalog.snapshots[index] as SnapshotRecord;
+  await hold.stores.openClone(hold.catalog, record);
+  const { sources, firstCluster } = window;
+  const count = clusterCount({ ...record, clusterSizeBytes: hold.catalog.clusterSizeBytes }) - firstCluster;
+  for (let at = 0; at < Math.min(count, sources.length); at += 1) {
+    if (sources[at] === FROM_ORIGIN) sources[at] = FROM_CLONE + index;
   }
 }
 

@@ -74,7 +74,7 @@ export async function missingClusters(
   const { record } = active;
   const lacking = [...missing].sort((a, b) => a - b);
   const needed = await chosenOf(hold, record, 'needed', lacking);
-  const own = isAlive(record) ? await chosenOf(hold, record, 'candidate', needed) : [];
+  const own = isAlive(record) && !record.isClone ? await chosenOf(hold, record, 'candidate', needed) : [];
   if (own.length === needed.length) return [...needed];
   // Not for the newest, which may have ended, or is a part: older ones may have some of these in stores of their own.
   const isOwn = new Set(own);

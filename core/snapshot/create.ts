@@ -39,6 +39,8 @@ export interface CreateOptions extends SpillOptions {
   readonly onFull: 'invalidate' | 'refuse';
   /** It ends with this boot, and costs no flush. */
   readonly transient?: boolean;
+  /** The file system makes a copy that shares its blocks with the image; nothing is copied for it. */
+  readonly clone?: boolean;
   readonly label?: string | undefined;
   /** The creation time to record; the present one where absent. */
   readonly created?: string | undefined;
@@ -158,6 +160,7 @@ async function planSnapshot(
     transient: options.transient ? uuidText(await host.bootId()) : undefined,
     label: options.label,
     storePath,
+    isClone: options.clone || undefined,
     spill,
   };
   const catalog: Catalog = {

@@ -8,6 +8,7 @@ import { quietly } from '../base/errors.ts';
 import { createLike, directoryAt, giveLike } from '../io/file-like.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
+import { clonePlace, makeClone } from '../store/clone-file.ts';
 import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
 import { encodeState, type Phase, type State, unknownMark } from '../store/state.ts';
@@ -68,6 +69,11 @@ export async function buildFirstSidecar(
     } finally {
       await store.close();
     }
+    if (record.isClone) {
+      const clone = clonePlace({ path: makePath, followed: false }).path;
+      const identity = storeIdentity(catalog, record);
+      await makeClone(files, volume.origin, { path: clone, identity, like });
+    }
     await files.syncDirectory(path.dirname(storePath));
     await sidecar.replaceCatalog(catalog);
     await giveLike(directoryAt(files, buildPath), directoryLikeImage(originStat));
@@ -109,5 +115,7 @@ async function removeBuild(volume: Volume, buildPath: string, storePath: string 
     await files.removeDirectory(buildPath);
   });
   if (storePath === undefined || path.dirname(storePath) === buildPath) return;
-  await quietly(async () => (await files.stat(storePath)) !== undefined && files.remove(storePath));
+  for (const filePath of [storePath, clonePlace({ path: storePath, followed: false }).path]) {
+    await quietly(async () => (await files.stat(filePath)) !== undefined && files.remove(filePath));
+  }
 }

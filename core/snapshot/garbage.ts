@@ -9,6 +9,7 @@ import { hasCode } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import { type Leftover, STORE_SUFFIX } from '../store/catalog.ts';
+import { CLONE_SUFFIX, filePathsOf, readCloneIdentity } from '../store/clone-file.ts';
 import { CATALOG_FILE, RESERVE_FILE, STATE_FILE, sidecarPath, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { readStoreIdentity } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
@@ -17,19 +18,19 @@ import type { Volume } from './volume.ts';
 
 const BUILD_SUFFIX_PATTERN = /^\.[0-9a-f]{16}\.tmp$/;
 const UNFINISHED_CATALOG = `${CATALOG_FILE}${UNFINISHED_SUFFIX}`;
-const UNFINISHED_STORE_PATTERN = /-[0-9a-f]{8}\.cow\.tmp$/;
+const UNFINISHED_STORE_PATTERN = /-[0-9a-f]{8}\.(cow|clone)\.tmp$/;
 
 /** Stores, in the sidecar or where a snapshot may spill to, that its catalog does not name, and a catalog never renamed. */
 export async function findGarbage(hold: Hold): Promise<string[]> {
   const { files } = hold.context.host;
   const { directory } = hold.sidecar;
-  const named = new Set(hold.catalog.snapshots.map((record) => hold.sidecar.storePath(record)));
+  const named = new Set(hold.catalog.snapshots.flatMap((record) => filePathsOf(hold.sidecar, record)));
   const garbage: string[] = [];
   for (const name of await files.list(directory)) {
     const filePath = path.join(directory, name);
     if (named.has(filePath) || (await files.linkStat(filePath))?.kind !== 'file') continue;
     if (name === UNFINISHED_CATALOG || UNFINISHED_STORE_PATTERN.test(name)) garbage.push(filePath);
-    if (!name.endsWith(STORE_SUFFIX)) continue;
+    if (!name.endsWith(STORE_SUFFIX) && !name.endsWith(CLONE_SUFFIX)) continue;
     if (await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid)) garbage.push(filePath);
   }
   for (const record of hold.catalog.snapshots) {
@@ -48,7 +49,8 @@ async function isStoreOfSidecar(
 ): Promise<boolean> {
   const file = await files.openItself(filePath, 'read');
   try {
-    const identity = await readStoreIdentity(file);
+    const read = filePath.endsWith(CLONE_SUFFIX) ? readCloneIdentity : readStoreIdentity;
+    const identity = await read(file);
     return identity.sidecarUuid === sidecarUuid && [identity.storeUuid, undefined].includes(storeUuid);
   } catch (error) {
     if (hasCode(error, 'damage', 'newer-version')) return false;
@@ -157,6 +159,8 @@ async function isMakersFile(files: FileSystem, filePath: string): Promise<boolea
   if ((await files.linkStat(filePath))?.kind !== 'file') return false;
   const name = path.basename(filePath);
   return (
-    [STATE_FILE, CATALOG_FILE, UNFINISHED_CATALOG, RESERVE_FILE].includes(name) || name.endsWith(STORE_SUFFIX)
+    [STATE_FILE, CATALOG_FILE, UNFINISHED_CATALOG, RESERVE_FILE].includes(name) ||
+    name.endsWith(STORE_SUFFIX) ||
+    name.endsWith(CLONE_SUFFIX)
   );
 }

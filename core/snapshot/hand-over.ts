@@ -3,7 +3,6 @@
  * store, batch by batch under the lock, each cluster checked against its hash on the way.
  */
 import { RunBuffers } from '../base/ahead.ts';
-import { findBit } from '../base/bitmap.ts';
 import {
   AppendBatch,
   type AppendTarget,
@@ -15,12 +14,10 @@ import {
 import { filesOfSame, type SnapshotRecord } from '../store/catalog.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { assess, repairStore } from '../store/proof.ts';
-import { ClusterDamage, readClusters, verifyChecks } from '../store/read-clusters.ts';
-import type { StoreFile } from '../store/store-file.ts';
 import { readOrAll } from './candidates.ts';
+import type { Donor, Lacking } from './donor.ts';
 import type { Hold } from './hold.ts';
 import { closeReceiver } from './like-image.ts';
-import { clusterDamaged } from './snapshot-reader.ts';
 
 export interface HandOverStep {
   readonly bytes: number;
@@ -33,14 +30,14 @@ function removeBits(bits: Buffer, which: Buffer): void {
 }
 
 export class HandOver {
-  readonly #donor: SnapshotRecord;
+  readonly #donor: Donor;
   readonly #receiver: SnapshotRecord;
   readonly #pace: Pace;
   readonly #buffers = new RunBuffers();
   #target: AppendTarget | undefined;
   #stamp = '';
 
-  constructor(donor: SnapshotRecord, receiver: SnapshotRecord, pace: Pace = PACE) {
+  constructor(donor: Donor, receiver: SnapshotRecord, pace: Pace = PACE) {
     this.#donor = donor;
     this.#receiver = receiver;
     this.#pace = pace;
@@ -54,27 +51,20 @@ export class HandOver {
   /** Hands over one batch. @throws `damage` of the donor; whatever the receiver's disk says */
   async step(hold: Hold): Promise<HandOverStep> {
     await hold.ensureOpen();
-    hold.stores.pin('donor', this.#donor.uuid);
     hold.stores.pin('receiver', this.#receiver.uuid);
-    const donor = await hold.stores.open(hold.catalog, this.#donor);
     const target = await this.#repairedTarget(hold);
     const mostCount = Math.max(1, Math.floor(this.#pace.batchBytes / hold.catalog.clusterSizeBytes));
-    const missing = await this.#missing(hold, target, mostCount + 1);
-    const complete = missing.length <= mostCount;
-    const now = complete ? missing : missing.slice(0, mostCount);
-    if (now.length === 0) return { bytes: 0, complete };
-    const batch = await this.#begin(hold, now, target.flushRecord.made.batch);
+    const lacking = await this.#lacking(hold, target);
+    const { clusters, complete } = await this.#donor.find(hold, lacking, mostCount);
+    if (clusters.length === 0) return { bytes: 0, complete };
+    const batch = await this.#begin(hold, clusters, target.flushRecord.made.batch);
     const append = await AppendBatch.start(target, {
       batch,
       handedOver: true,
       flushAheadBytes: this.#pace.flushAheadBytes,
       durable: true,
     });
-    await append.add(
-      now,
-      (run, content) => this.#content(hold, { donor, target, run, content }),
-      this.#buffers,
-    );
+    await append.add(clusters, (run, content) => this.#content(hold, target, run, content), this.#buffers);
     // Before its bits are set: cleared by a repair that does not end, it would leave bits without entries.
     await append.publish(() => hold.noteHandedOver());
     // Nobody else looks after this store's bits: they are on disk before anything ends that tells of them.
@@ -106,62 +96,42 @@ export class HandOver {
     );
   }
 
-  /** Clusters, at most `most`, that the donor has, and the receiver's snapshot lacks in all its files, covers and needs. */
-  async #missing(hold: Hold, target: AppendTarget, most: number): Promise<number[]> {
+  /** What the receiver's snapshot lacks in all its files, covers and needs, as far as the donor covers it. */
+  async #lacking(hold: Hold, target: AppendTarget): Promise<Lacking> {
     const geometry = (record: SnapshotRecord) => ({
       sizeBytes: record.sizeBytes,
       clusterSizeBytes: hold.catalog.clusterSizeBytes,
     });
-    const count = Math.min(clusterCount(geometry(this.#donor)), clusterCount(geometry(this.#receiver)));
+    const count = Math.min(
+      clusterCount(geometry(this.#donor.record)),
+      clusterCount(geometry(this.#receiver)),
+    );
     const bits = Buffer.alloc(Math.ceil(count / 8));
-    await hold.readBits(this.#donor, bits, 0);
+    await readOrAll(hold, this.#receiver, 'needed', { target: bits, firstByte: 0 });
     removeBits(bits, target.bitmap.bits);
     const there = Buffer.alloc(bits.length);
-    await readOrAll(hold, this.#receiver, 'needed', { target: there, firstByte: 0 });
-    for (let at = 0; at < bits.length; at += 1) bits[at] = (bits[at] ?? 0) & (there[at] ?? 0);
     for (const record of filesOfSame(hold.catalog, this.#receiver)) {
       if (record.uuid === this.#receiver.uuid) continue;
       await hold.readBits(record, there, 0);
       removeBits(bits, there);
     }
-    const missing: number[] = [];
-    for (let bit = findBit(bits, true, 0, count); bit < count && missing.length < most; ) {
-      missing.push(bit);
-      bit = findBit(bits, true, bit + 1, count);
-    }
-    return missing;
+    return { bits, count };
   }
 
   /**
-   * Adjacent clusters as the receiver must have them: the last one cut, or filled up, to its own size. What is the same in
-   * both has the hash that it was checked against.
+   * Adjacent clusters as the receiver must have them: the last one cut, or filled up with zeros that nobody reads, to its
+   * own size. What is the same in both has the hash that it was checked against.
    */
-  async #content(
-    hold: Hold,
-    work: {
-      readonly donor: StoreFile;
-      readonly target: AppendTarget;
-      readonly run: Run;
-      readonly content: Buffer;
-    },
-  ): Promise<RunContent> {
-    const { donor, target, run, content } = work;
-    const { firstCluster, count } = run;
+  async #content(hold: Hold, target: AppendTarget, run: Run, content: Buffer): Promise<RunContent> {
     const size = hold.catalog.clusterSizeBytes;
-    // Zeros where the donor's last cluster is shorter than the receiver's: nobody alive reads them.
-    const last = firstCluster + count - 1;
+    const last = run.firstCluster + run.count - 1;
     const lastBytes = clusterLengthBytes(target.store.identity, last);
-    const donorLastBytes = clusterLengthBytes(donor.identity, last);
-    content.fill(0, (count - 1) * size + donorLastBytes);
-    try {
-      const checks = await readClusters(donor, run, content);
-      verifyChecks(checks);
-      const sameCount = lastBytes === donorLastBytes ? count : count - 1;
-      const hashes = checks.slice(0, sameCount).map(({ hash }) => hash);
-      return { content: content.subarray(0, (count - 1) * size + lastBytes), hashes };
-    } catch (error) {
-      if (!(error instanceof ClusterDamage)) throw error;
-      throw clusterDamaged(`${hold.image}@${this.#donor.name}`, size, error);
-    }
+    const donorSize = { sizeBytes: this.#donor.record.sizeBytes, clusterSizeBytes: size };
+    const hashes = await this.#donor.read(hold, run, content);
+    const sameCount = lastBytes === clusterLengthBytes(donorSize, last) ? run.count : run.count - 1;
+    return {
+      content: content.subarray(0, (run.count - 1) * size + lastBytes),
+      hashes: hashes.slice(0, sameCount),
+    };
   }
 }

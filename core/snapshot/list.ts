@@ -11,6 +11,7 @@ import {
   type SnapshotRecord,
   STORE_SUFFIX,
 } from '../store/catalog.ts';
+import { filePathsOf } from '../store/clone-file.ts';
 import { clusterCount } from '../store/layout.ts';
 import { findSidecar, SIDECAR_SUFFIX, Sidecar } from '../store/sidecar.ts';
 import type { Context } from './context.ts';
@@ -37,6 +38,8 @@ export interface ListedSnapshot extends Omit<StoreStatistics, 'countedBytes'> {
   readonly onFull: 'invalidate' | 'refuse';
   /** It ends with the boot that it was taken in. */
   readonly transient: boolean;
+  /** It has all of its content in a file that shares blocks with the image. */
+  readonly clone: boolean;
   readonly digest: string | undefined;
   readonly label: string | undefined;
   /** All that the snapshot needs: its store, the newer ones, the origin. */
@@ -63,7 +66,7 @@ export async function listImage(context: Context, image: string): Promise<Listed
       }
       const { catalog, sidecar } = hold;
       const changed = await changedOutside(hold);
-      const storePaths = catalog.snapshots.map((record) => sidecar.storePath(record));
+      const storePaths = catalog.snapshots.map((record) => filePathsOf(sidecar, record));
       const snapshots = await listCatalog(context, sidecar, catalog, (record, at) => {
         const trust = trustNow(hold, record, changed);
         const newest = newestRecord(catalog);
@@ -71,7 +74,7 @@ export async function listImage(context: Context, image: string): Promise<Listed
         return {
           state: trust === 'valid' ? (receives ? 'active' : 'idle') : trust,
           reason: reasonNow(hold, record, trust),
-          files: () => [...storePaths.slice(at), hold.imagePath],
+          files: () => [...storePaths.slice(at).flat(), hold.imagePath],
         };
       });
       const originModified = hold.originChangedOutside || snapshots.some(({ state }) => state === 'modified');
@@ -116,6 +119,7 @@ async function listCatalog(
       ...ofStore,
       ...{ name, created, sizeBytes, maxSizeBytes, onFull, digest, label, ending, state, reason },
       transient: record.transient !== undefined,
+      clone: record.isClone ?? false,
       clusterSizeBytes,
       clusterCount: clusterCount({ sizeBytes, clusterSizeBytes }),
       limitUsedBytes: limitUsedBytes(snapshots, at, statistics),

@@ -7,7 +7,14 @@ import { findBit } from '../base/bitmap.ts';
 import { hasCode } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
 import { uuidText } from '../base/uuid.ts';
-import { type Catalog, endingText, isAlive, type SnapshotRecord, type Trust } from '../store/catalog.ts';
+import {
+  type Catalog,
+  endingText,
+  endsAtClone,
+  isAlive,
+  type SnapshotRecord,
+  type Trust,
+} from '../store/catalog.ts';
 import { clusterCount } from '../store/layout.ts';
 import { readOrAll } from './candidates.ts';
 import type { Hold } from './hold.ts';
@@ -25,7 +32,7 @@ export function isVoid(hold: Hold, record: SnapshotRecord): boolean {
 
 /** A snapshot's trust as the origin stands now, whether or not anybody could record it yet. */
 export function trustNow(hold: Hold, record: SnapshotRecord, reaching: ReadonlySet<string>): Trust {
-  const isShorter = hold.originStat.sizeBytes < record.sizeBytes;
+  const isShorter = hold.originStat.sizeBytes < record.sizeBytes && !endsAtClone(hold.catalog, record);
   if (record.trust === 'invalid' || isVoid(hold, record) || isShorter) return 'invalid';
   return reaching.has(record.uuid) ? 'modified' : record.trust;
 }
@@ -62,13 +69,14 @@ async function reachingOrigin(hold: Hold): Promise<Set<string>> {
   const counts = new Map(
     snapshots.map((record) => [record.uuid, clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes })]),
   );
+  const concerned = snapshots.filter((record) => !endsAtClone(hold.catalog, record));
   const reaching = new Set<string>();
   const unreadable = new Set<string>();
-  const most = Math.max(0, ...counts.values());
+  const most = Math.max(0, ...concerned.map(({ uuid }) => counts.get(uuid) ?? 0));
   const room = Buffer.alloc(WINDOW_BYTES);
   for (let firstByte = 0; firstByte * 8 < most; firstByte += WINDOW_BYTES) {
     const joined = Buffer.alloc(WINDOW_BYTES);
-    for (const record of [...snapshots].reverse()) {
+    for (const record of [...concerned].reverse()) {
       const inWindow = Math.min((counts.get(record.uuid) ?? 0) - firstByte * 8, WINDOW_BYTES * 8);
       if (inWindow <= 0) continue;
       if (!unreadable.has(record.uuid)) {
@@ -86,7 +94,7 @@ async function reachingOrigin(hold: Hold): Promise<Set<string>> {
         candidates[at] = (candidates[at] ?? 0) & ~(joined[at] ?? 0);
       if (findBit(candidates, true, 0, inWindow) < inWindow) reaching.add(record.uuid);
     }
-    if (snapshots.every((record) => reaching.has(record.uuid) || counts.get(record.uuid) === 0)) break;
+    if (concerned.every((record) => reaching.has(record.uuid) || counts.get(record.uuid) === 0)) break;
   }
   return reaching;
 }
@@ -113,7 +121,8 @@ async function tryReadBits(
 export async function recordOutsideChange(hold: Hold): Promise<void> {
   if (hold.stateIfReadable === undefined) return;
   const shrunk = hold.catalog.snapshots.some(
-    (record) => isAlive(record) && record.sizeBytes > hold.originStat.sizeBytes,
+    (record) =>
+      isAlive(record) && record.sizeBytes > hold.originStat.sizeBytes && !endsAtClone(hold.catalog, record),
   );
   const voided = hold.catalog.snapshots.some((record) => isAlive(record) && isVoid(hold, record));
   if (!hold.originChangedOutside && !shrunk && !voided) return;

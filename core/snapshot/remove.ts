@@ -3,9 +3,8 @@
  * that is being read is only hidden: it stays in the chain until a later run finds it unused, since an open file alone
  * would not save its reader (fssnap keeps a deleted snapshot until its last close the same way).
  */
-import { hasCode, quietly, SnapError } from '../base/errors.ts';
+import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import type { FileSystem } from '../io/file-system.ts';
 import { inUseOffset } from '../io/lock-offsets.ts';
 import { type Pace, RepairNeeded } from '../store/append.ts';
 import {
@@ -16,12 +15,13 @@ import {
   type SnapshotRecord,
   withRecord,
 } from '../store/catalog.ts';
-import { storeIdentity } from '../store/sidecar.ts';
-import { readStoreIdentity } from '../store/store-file.ts';
-import { isSameStore, type StoreIdentity } from '../store/store-header.ts';
+import { clonePlace } from '../store/clone-file.ts';
+import { CloneDonor } from './clone-donor.ts';
+import { type Donor, StoreDonor } from './donor.ts';
 import { HandOver } from './hand-over.ts';
 import type { CommitOptions, Hold } from './hold.ts';
 import { giveUp } from './recover.ts';
+import { removeFiles } from './remove-files.ts';
 import { unusedPlaces } from './spill.ts';
 import type { Volume } from './volume.ts';
 
@@ -34,7 +34,9 @@ export interface Removal {
 /** The snapshots before `uuid` that still need what is read through it. */
 export function neededByOlder(catalog: Catalog, uuid: string): boolean {
   const index = catalog.snapshots.findIndex((record) => record.uuid === uuid);
-  return catalog.snapshots.slice(0, index).some(mayBeRead);
+  const older = catalog.snapshots.slice(0, index);
+  // A clone has all that those before it, and itself, still need.
+  return older.slice(older.findLastIndex(({ isClone }) => isClone) + 1).some(mayBeRead);
 }
 
 /**
@@ -43,6 +45,21 @@ export function neededByOlder(catalog: Catalog, uuid: string): boolean {
  * @throws `damage` where a cluster that must be handed over is not whole
  */
 export async function removeSnapshot(volume: Volume, uuid: string, pace?: Pace): Promise<Removal> {
+  const donors = new Map<string, CloneDonor>();
+  const removal = await removeOne(volume, uuid, donors, pace);
+  // Taken only while the clone was compared.
+  for (const fence of [...donors.values()].flatMap(({ fences }) => fences)) {
+    await removeOne(volume, fence, donors, pace);
+  }
+  return removal;
+}
+
+async function removeOne(
+  volume: Volume,
+  uuid: string,
+  clones: Map<string, CloneDonor>,
+  pace: Pace | undefined,
+): Promise<Removal> {
   let handOver: HandOver | undefined;
   let receiverUuid: string | undefined;
   let handedBytes = 0;
@@ -59,7 +76,7 @@ export async function removeSnapshot(volume: Volume, uuid: string, pace?: Pace):
         return takeOut(hold, record, { handOver: undefined, handedBytes });
       const receiver = olderNeighbour(hold.catalog, uuid);
       if (handOver === undefined || receiverUuid !== receiver.uuid) {
-        handOver = new HandOver(record, receiver, pace);
+        handOver = new HandOver(donorOf(record, clones), receiver, pace);
       }
       receiverUuid = receiver.uuid;
       try {
@@ -76,6 +93,13 @@ export async function removeSnapshot(volume: Volume, uuid: string, pace?: Pace):
     });
     if (result !== undefined) return result;
   }
+}
+
+function donorOf(record: SnapshotRecord, clones: Map<string, CloneDonor>): Donor {
+  if (!record.isClone) return new StoreDonor(record);
+  const donor = new CloneDonor(record);
+  clones.set(record.uuid, donor);
+  return donor;
 }
 
 /** It was repaired just before: what still stands in the way is not of a crash. */
@@ -123,13 +147,14 @@ async function takeOut(
   const figure = target?.flushRecord.made ?? receiver?.sealed;
   const sequence = target?.flushRecord.sequence ?? 0;
   const change = (catalog: Catalog): Catalog => {
-    const { path, followed } = hold.sidecar.storePlace(record);
+    const place = hold.sidecar.storePlace(record);
+    const outside = place.followed ? [place, ...(record.isClone ? [clonePlace(place)] : [])] : [];
     const without: Catalog = {
       ...catalog,
       snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid),
       leftovers: [
         ...(catalog.leftovers ?? []),
-        ...(followed ? [{ uuid: record.uuid, path }] : []),
+        ...outside.map(({ path }) => ({ uuid: record.uuid, path })),
         // Files made there may come back with a power loss, and nobody would know the place any more.
         ...unusedPlaces(catalog, record),
       ],
@@ -142,50 +167,6 @@ async function takeOut(
       ? { figure: { storeUuid: receiver.uuid, record: { made: figure, sequence } } }
       : {};
   await hold.commit(change, options);
-  const storeBytes = await removeStore(hold, record);
+  const storeBytes = await removeFiles(hold, record);
   return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
-}
-
-/** Removes the store's file where it is ours (invariant 9); returns what it took on the disk. */
-async function removeStore(hold: Hold, record: SnapshotRecord): Promise<number> {
-  const { files } = hold.context.host;
-  const { path } = hold.sidecar.storePlace(record);
-  await hold.stores.forget(record.uuid);
-  const stat = await files.linkStat(path);
-  if (stat === undefined) return 0;
-  if (stat.kind !== 'file' || !(await isOurs(hold, record))) {
-    hold.context.warn({
-      message: `${path}: left alone, since it is not this snapshot's store any more`,
-      hint: 'remove it by hand if it is of no use',
-    });
-    return 0;
-  }
-  await files.remove(path);
-  return stat.allocatedBytes;
-}
-
-/**
- * By its header. Where that is destroyed, by standing where only ours stand, under the name that the catalog gave it; but
- * a whole header of another store says that files changed places, and that one may be all that another snapshot has.
- */
-async function isOurs(hold: Hold, record: SnapshotRecord): Promise<boolean> {
-  const { path, followed } = hold.sidecar.storePlace(record);
-  try {
-    const identity = await readIdentity(hold.context.host.files, path);
-    return isSameStore(identity, storeIdentity(hold.catalog, record));
-  } catch (error) {
-    if (!hasCode(error, 'damage', 'newer-version', 'io')) throw error;
-    // What the disk has lost is destroyed; what is only kept from us may be anybody's.
-    return !followed && (error.code === 'damage' || error.errno === 'EIO');
-  }
-}
-
-async function readIdentity(files: FileSystem, path: string): Promise<StoreIdentity> {
-  const file = await files.openItself(path, 'read');
-  try {
-    return await readStoreIdentity(file);
-  } finally {
-    // That a file cannot be closed says nothing about whose it is.
-    await quietly(() => file.close());
-  }
 }

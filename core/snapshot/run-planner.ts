@@ -11,8 +11,11 @@ export const UNKNOWN_SOURCE = -2;
 /** The cluster is no candidate: zeros in this snapshot, whatever the chain and the origin have. */
 export const NO_CANDIDATE = -3;
 
+/** From here on a source is a clone: that of the snapshot with this number less. There are at most 10,000. */
+export const FROM_CLONE = 16384;
+
 export interface Segment {
-  /** Index of the snapshot whose store has these clusters, or one of the constants above. */
+  /** Index of the snapshot whose store, or clone, has these clusters, or one of the constants above. */
   readonly source: number;
   readonly firstCluster: number;
   readonly count: number;

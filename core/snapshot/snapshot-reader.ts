@@ -11,6 +11,7 @@ import { Chain } from './chain.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
 import {
+  FROM_CLONE,
   FROM_ORIGIN,
   joinNear,
   NO_CANDIDATE,
@@ -66,11 +67,16 @@ export class SnapshotReader {
   readonly clusterSizeBytes: number;
   readonly #chain: Chain;
 
-  constructor(snapshot: string, record: SnapshotRecord, clusterSizeBytes: number) {
+  constructor(
+    snapshot: string,
+    record: SnapshotRecord,
+    clusterSizeBytes: number,
+    chain = new Chain(record.uuid),
+  ) {
     this.#snapshot = snapshot;
     this.record = record;
     this.clusterSizeBytes = clusterSizeBytes;
-    this.#chain = new Chain(record.uuid);
+    this.#chain = chain;
   }
 
   /** The size of the buffers that `read` needs. */
@@ -103,7 +109,8 @@ export class SnapshotReader {
         at.fill(0, 0, part.count * size);
         continue;
       }
-      checks.push(...(await this.#readStore(hold, part, at)));
+      if (part.source >= FROM_CLONE) await this.#readClone(hold, part, at);
+      else checks.push(...(await this.#readStore(hold, part, at)));
     }
     const data = buffer.subarray(startBytes - baseBytes, untilBytes - baseBytes);
     const noCandidates = parts.filter(({ source }) => source === NO_CANDIDATE);
@@ -137,6 +144,16 @@ export class SnapshotReader {
     const lengthBytes = Math.max(holeBytes, isWorthIt ? freeBytes : 0) - startBytes;
     if (lengthBytes <= 0) return undefined;
     return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
+  }
+
+  async #readClone(hold: Hold, { source, firstCluster, count }: Segment, target: Buffer): Promise<void> {
+    const record = hold.catalog.snapshots[source - FROM_CLONE];
+    if (record === undefined) throw this.#unknown(firstCluster);
+    const clone = await hold.stores.openClone(hold.catalog, record);
+    const offsetBytes = firstCluster * this.clusterSizeBytes;
+    const lengthBytes = Math.min(count * this.clusterSizeBytes, record.sizeBytes - offsetBytes);
+    const got = await clone.read(target.subarray(0, lengthBytes), offsetBytes);
+    if (got < Math.min(lengthBytes, target.length)) throw this.#unknown(firstCluster);
   }
 
   async #readStore(hold: Hold, segment: Segment, target: Buffer): Promise<Check[]> {

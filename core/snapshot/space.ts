@@ -3,6 +3,7 @@ import { bitmapBytes, findBit, getBit, setBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
 import { filesOfSame, mayBeRead, type SnapshotRecord } from '../store/catalog.ts';
+import { clonePlace } from '../store/clone-file.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { bitmapCounts } from '../store/proof.ts';
 import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
@@ -21,8 +22,11 @@ export async function snapshotBytes(hold: Hold, record: SnapshotRecord): Promise
 
 /** What a store takes on the disk, as `du` counts; 0 where it is missing. */
 export async function storeBytes(hold: Hold, record: SnapshotRecord): Promise<number> {
-  const stat = await lookAtStore(hold.context.host.files, hold.sidecar.storePlace(record));
-  return stat?.allocatedBytes ?? 0;
+  const { files } = hold.context.host;
+  const place = hold.sidecar.storePlace(record);
+  const stat = await lookAtStore(files, place);
+  const clone = record.isClone && (await lookAtStore(files, clonePlace(place)));
+  return (stat?.allocatedBytes ?? 0) + (clone?.allocatedBytes ?? 0);
 }
 
 /**
@@ -43,7 +47,7 @@ export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): P
     if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
     donors = [];
     receiver = record;
-    needed ||= mayBeRead(record);
+    needed = record.isClone ? false : needed || mayBeRead(record);
   }
   if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
   return bytes;

@@ -5,6 +5,7 @@
 import { hasCode } from '../base/errors.ts';
 import type { FileSystem } from '../io/file-system.ts';
 import { type Catalog, isAlive, type SnapshotRecord } from '../store/catalog.ts';
+import { clonePlace } from '../store/clone-file.ts';
 import { clusterCount, clusterLengthBytes, ENTRY } from '../store/layout.ts';
 import { type Sidecar, storeIdentity } from '../store/sidecar.ts';
 import { lookAtStore, StoreFile } from '../store/store-file.ts';
@@ -43,13 +44,15 @@ export async function storeStatistics(
   record: SnapshotRecord,
 ): Promise<StoreStatistics> {
   const place = sidecar.storePlace(record);
+  const clone = record.isClone && (await lookAtStore(files, clonePlace(place)));
+  const cloneBytes = clone?.allocatedBytes ?? 0;
   const unreadable = { clustersCopied: record.sealed?.count ?? 0, countedBytes: 0 };
   const unknown = { ...unreadable, clustersZero: undefined, bytesCopied: undefined };
   try {
     const store = await StoreFile.open(files, place, 'read', storeIdentity(catalog, record));
     try {
       const [last] = await store.readRecords();
-      const storeBytes = (await store.stat()).allocatedBytes;
+      const storeBytes = (await store.stat()).allocatedBytes + cloneBytes;
       if (last === undefined) return { ...unknown, storeBytes };
       const { count } = last.made;
       const slots = count - last.zeroCount;
@@ -65,7 +68,7 @@ export async function storeStatistics(
     }
   } catch (error) {
     if (!hasCode(error, 'damage', 'not-found', 'newer-version')) throw error;
-    return { ...unknown, storeBytes: (await lookAtStore(files, place))?.allocatedBytes ?? 0 };
+    return { ...unknown, storeBytes: ((await lookAtStore(files, place))?.allocatedBytes ?? 0) + cloneBytes };
   }
 }
 

@@ -4,14 +4,16 @@
  * each repair; between those a sealed store only gains, by hand-over, what the next newer one has anyway.
  */
 import { closeAll } from '../io/close-all.ts';
-import type { FileSystem } from '../io/file-system.ts';
+import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
+import { clonePlace, openClone } from '../store/clone-file.ts';
 import type { Suspicion } from '../store/proof.ts';
 import { assess, bitmapCounts, proveCandidates } from '../store/proof.ts';
 import { type Sidecar, storeIdentity } from '../store/sidecar.ts';
 import { type CandidateBitmaps, StoreFile } from '../store/store-file.ts';
 
 const OPEN_STORE_LIMIT = 64;
+const OPEN_CLONE_LIMIT = 4;
 /** Bitmaps rebuilt from tables because the one on disk does not count; each at most 8 MiB. */
 const REBUILT_LIMIT = 4;
 
@@ -21,6 +23,7 @@ export class StoreSet {
   readonly #mode: 'read' | 'update';
   /** In order of use, the longest unused first. */
   readonly #open = new Map<string, StoreFile>();
+  readonly #clones = new Map<string, RandomAccessFile>();
   readonly #pinned = new Map<string, string>();
   readonly #proven = new Map<string, string>();
   readonly #provenCandidates = new Set<string>();
@@ -51,6 +54,21 @@ export class StoreSet {
     const store = await StoreFile.open(this.#files, place, this.#mode, storeIdentity(catalog, record));
     this.#open.set(record.uuid, store);
     return store;
+  }
+
+  /** @throws `not-found`, `damage` */
+  async openClone(catalog: Catalog, record: SnapshotRecord): Promise<RandomAccessFile> {
+    const cached = this.#clones.get(record.uuid);
+    if (cached !== undefined) return cached;
+    for (const [uuid, clone] of this.#clones) {
+      if (this.#clones.size < OPEN_CLONE_LIMIT) break;
+      this.#clones.delete(uuid);
+      await clone.close();
+    }
+    const place = clonePlace(this.#sidecar.storePlace(record));
+    const clone = await openClone(this.#files, place, storeIdentity(catalog, record));
+    this.#clones.set(record.uuid, clone);
+    return clone;
   }
 
   /** Keeps the store of one snapshot open, in place of the one that had this role before. */
@@ -120,11 +138,15 @@ export class StoreSet {
     this.#proven.delete(uuid);
     this.#rebuilt.delete(uuid);
     await store?.close();
+    const clone = this.#clones.get(uuid);
+    this.#clones.delete(uuid);
+    await clone?.close();
   }
 
   async close(): Promise<void> {
-    const stores = [...this.#open.values()];
+    const files = [...this.#open.values(), ...this.#clones.values()];
     this.#open.clear();
-    await closeAll(stores);
+    this.#clones.clear();
+    await closeAll(files);
   }
 }

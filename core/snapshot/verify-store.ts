@@ -129,6 +129,7 @@ class StoreVerifier {
 
   /** Flush records, figures, and whether the bitmap comes to them. Returns the number of clusters. */
   async #checkWhole(hold: Hold, record: SnapshotRecord, store: StoreFile): Promise<number> {
+    if (record.isClone) await hold.stores.openClone(hold.catalog, record);
     const suspicion = hold.suspicion(record);
     this.#bitmapCounts = await bitmapCounts(store, suspicion.atLeast);
     if (!this.#bitmapCounts) {

@@ -65,6 +65,8 @@ export interface SnapshotRecord {
   /** A file name inside the sidecar, or an absolute path. */
   readonly storePath: string;
   readonly spill?: Spill | undefined;
+  /** A clone of the whole origin stands beside the store, which stays empty: the chain ends there. */
+  readonly isClone?: true | undefined;
   /**
    * Not a snapshot but one more file of one. Nobody reads it as a snapshot, older ones read through it: `hidden`, and
    * `invalid` from the beginning.
@@ -122,6 +124,18 @@ export function filesOfSame(catalog: Catalog, record: SnapshotRecord): readonly 
   }
   return files.get(ownerUuid(record)) ?? [record];
 }
+
+/** Whether the snapshot's chain ends at a clone, its own or a newer one, so that it never reaches the origin. */
+export function endsAtClone(catalog: Catalog, record: SnapshotRecord): boolean {
+  let last = lastClones.get(catalog);
+  if (last === undefined) {
+    last = catalog.snapshots.findLast(({ isClone }) => isClone)?.number ?? -1;
+    lastClones.set(catalog, last);
+  }
+  return record.number <= last;
+}
+
+const lastClones = new WeakMap<Catalog, number>();
 
 /** A catalog never changes; asked for every snapshot of thousands, going through all each time would take seconds. */
 const filesByOwner = new WeakMap<Catalog, Map<string, SnapshotRecord[]>>();

@@ -10,8 +10,9 @@ import { roundUp } from '../base/bytes.ts';
 import { quietly, SnapError } from '../base/errors.ts';
 import { createLike, type FileLike, giveLike } from '../io/file-like.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
-import { STORE_SUFFIX } from './catalog.ts';
+import { type SnapshotRecord, STORE_SUFFIX } from './catalog.ts';
 import { PAGE_BYTES, STORE_HEADER } from './layout.ts';
+import type { Sidecar } from './sidecar.ts';
 import { lookAtStore, type StorePlace } from './store-file.ts';
 import { decodeStoreHeader, encodeStoreHeader, isSameStore, type StoreIdentity } from './store-header.ts';
 
@@ -21,6 +22,12 @@ export const CLONE_SUFFIX = '.clone';
 export function clonePlace({ path, followed }: StorePlace): StorePlace {
   const base = path.endsWith(STORE_SUFFIX) ? path.slice(0, -STORE_SUFFIX.length) : path;
   return { path: `${base}${CLONE_SUFFIX}`, followed };
+}
+
+/** The files of one record of the catalog: its store, and a clone where it is one. */
+export function filePathsOf(sidecar: Sidecar, record: SnapshotRecord): string[] {
+  const place = sidecar.storePlace(record);
+  return record.isClone ? [place.path, clonePlace(place).path] : [place.path];
 }
 
 /**

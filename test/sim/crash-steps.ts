@@ -19,6 +19,7 @@ export type Step =
       readonly onFull?: 'invalidate' | 'refuse';
       readonly maxSizeBytes?: number | undefined;
       readonly transient?: boolean;
+      readonly clone?: boolean;
       /** So many clusters a file takes, and then copying goes on in the next. */
       readonly clustersInFile?: number | undefined;
       /** A bit for each of the first clusters that is a candidate; all are where it is absent. */
@@ -65,9 +66,9 @@ export function describe(step: Step): string {
   return step.kind === 'collect' ? 'collect' : `${step.kind} ${step.name}`;
 }
 
-function manner({ transient, clustersInFile }: Step & { readonly kind: 'create' }): string {
+function manner({ transient, clone, clustersInFile }: Step & { readonly kind: 'create' }): string {
   const files = clustersInFile === undefined ? '' : `, ${clustersInFile} clusters a file`;
-  return `${transient ? ', transient' : ''}${files}`;
+  return `${transient ? ', transient' : ''}${clone ? ', clone' : ''}${files}`;
 }
 
 export interface Choices {
@@ -87,6 +88,7 @@ export function chooseStep(random: Random, expected: Expectation, choices: Choic
   const roll = below(100);
   if (roll < 25 || name === undefined) {
     const name = choices.newName();
+    if (below(5) === 0) return { kind: 'create', name, clone: true };
     const clustersInFile = below(4) === 0 ? 1 + below(3) : undefined;
     const transient = below(5) === 0;
     const candidates = below(3) === 0 ? below(1 << 16) : undefined;
@@ -137,12 +139,19 @@ export async function executeStep(
 ): Promise<void> {
   const context = testContext(session);
   if (step.kind === 'create') {
-    const { name, onFull = 'invalidate', maxSizeBytes, transient = false, clustersInFile } = step;
+    const {
+      name,
+      onFull = 'invalidate',
+      maxSizeBytes,
+      transient = false,
+      clone = false,
+      clustersInFile,
+    } = step;
     const candidates =
       step.candidates === undefined
         ? undefined
         : candidatesBy((index) => isCandidate(step.candidates, index));
-    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes, transient, candidates };
+    const options = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes, transient, clone, candidates };
     const tablesBytes = candidates === undefined ? STORE_TABLES_BYTES : CHOSEN_TABLES_BYTES;
     // More files than any of these images has clusters, so that no snapshot ends for want of them.
     const spilling = clustersInFile && {
