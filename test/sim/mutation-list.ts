@@ -231,7 +231,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'candidates: what older snapshots need is forgotten at creation',
     file: 'core/snapshot/candidates.ts',
-    from: '    needed[at] = (needed[at] ?? 0) | ((before[at] ?? 0) & ~(bits[at] ?? 0));\n',
+    from: '    needed[at] = (needed[at] ?? 0) | (before[at] ?? 0);\n',
     to: '',
   },
   {

@@ -21,6 +21,7 @@ import {
   candidatesBy,
   create,
   IMAGE,
+  limitOf,
   makeImage,
   noise,
   read,
@@ -196,7 +197,7 @@ test('an image that grows: newer snapshots and their candidates are longer', asy
 test('a limit is not touched by what is no candidate', async () => {
   const { context, frozen, touch } = await makeScene();
   const candidates = candidatesBy((index) => index < 2);
-  const limit = { maxSizeBytes: CLUSTER_BYTES, onFull: 'refuse' } as const;
+  const limit = { maxSizeBytes: limitOf(1, CLUSTER_BYTES), onFull: 'refuse' } as const;
   await create(context, 'a', { clusterSizeBytes: CLUSTER_BYTES, candidates, ...limit });
   for (const index of [2, 3, 4, 0]) await touch(index);
   await assert.rejects(touch(1), { code: 'no-space' });

@@ -35,6 +35,8 @@ function dump(bytes: Buffer): string[] {
 
 before(loadXxh64);
 
+const NO_CANDIDATES = { hasCandidates: false, candidateHash: 0n, neededHash: 0n };
+
 test("a store's header", () => {
   const identity = {
     sidecarUuid: SIDECAR_UUID,
@@ -56,8 +58,7 @@ test("a store's header", () => {
     ' 96 00000100000000000000000000000000',
     '496 00000000000000004a1a29f734276b77',
   ]);
-  const none = { hasCandidates: false, candidateHash: 0n, neededHash: 0n };
-  assert.deepEqual(decodeStoreHeader(bytes, 'a store'), { ...identity, ...none });
+  assert.deepEqual(decodeStoreHeader(bytes, 'a store'), { ...identity, ...NO_CANDIDATES });
 });
 
 test('the header of a store with candidates', () => {
@@ -70,6 +71,7 @@ test('the header of a store with candidates', () => {
     hasCandidates: true,
     candidateHash: 0x1112131415161718n,
     neededHash: 0x2122232425262728n,
+    part: undefined,
   };
   const bytes = encodeStoreHeader(header);
   assert.deepEqual(dump(bytes), [
@@ -102,7 +104,7 @@ test('the header of a part, and its UUID', () => {
     '480 a1a2a3a4a5a647a889aaabacadaeafb0',
     '496 02010000000000002044af5a64f9d762',
   ]);
-  assert.deepEqual(decodeStoreHeader(bytes, 'a part'), identity);
+  assert.deepEqual(decodeStoreHeader(bytes, 'a part'), { ...identity, ...NO_CANDIDATES });
 });
 
 test('a flush record', () => {
