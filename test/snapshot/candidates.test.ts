@@ -181,6 +181,46 @@ test('the newest of a chain removed: the store before it goes on with its own ne
   assert.deepEqual(await read(context, 'b'), onlyOf(frozen, [1, 2]));
 });
 
+test('a store that spilled: its parts receive what the snapshot needs, and no more', async () => {
+  const { context, frozen, take, touch, remove } = await makeScene();
+  await create(context, 'a', {
+    clusterSizeBytes: CLUSTER_BYTES,
+    candidates: candidatesBy((index) => index < 5),
+    spillPaths: ['/', '/', '/'],
+    maxStoreFileBytes: regions(shapeOf(frozen)).dataOffsetBytes + 2 * CLUSTER_BYTES,
+  });
+  for (const index of [0, 1, 2]) assert.equal(await touch(index), 1, `cluster ${index}`);
+  assert.ok(context.warnings.some(({ message }) => message.includes('its copies go on in')));
+  assert.equal(await touch(5), 0, 'the part needs what its snapshot does');
+  await take('b', [6]);
+  for (const index of [0, 2, 7]) assert.equal(await touch(index), 0, `a has ${index}, or nobody needs it`);
+  assert.equal(await touch(3), 1, 'for a');
+  assert.equal(await touch(6), 1, 'for b');
+  await remove('b');
+  assert.equal(await touch(3), 0, 'it was handed over');
+  assert.equal(await touch(4), 1);
+  assert.equal(await touch(6), 0);
+  assert.deepEqual(await read(context, 'a'), onlyOf(frozen, [0, 1, 2, 3, 4]));
+  assert.deepEqual((await verifySnapshots(context, IMAGE, [])).findings, []);
+});
+
+test('candidates that are damaged are not made up for by the parts', async () => {
+  const scene = await makeScene();
+  const { context, frozen, touch } = scene;
+  await create(context, 'a', {
+    clusterSizeBytes: CLUSTER_BYTES,
+    candidates: candidatesBy((index) => index < 5),
+    spillPaths: ['/'],
+    maxStoreFileBytes: regions(shapeOf(frozen)).dataOffsetBytes + CLUSTER_BYTES,
+  });
+  for (const index of [0, 1]) await touch(index);
+  await spoil(scene, 'a', 'candidateOffsetBytes');
+  for (const index of [0, 1, 2, 5]) {
+    const range = { offsetBytes: index * CLUSTER_BYTES, lengthBytes: 100 };
+    await assert.rejects(read(context, 'a', range), { code: 'damage' }, `cluster ${index}`);
+  }
+});
+
 test('an image that grows: newer snapshots and their candidates are longer', async () => {
   const { context, frozen, take } = await makeScene();
   await take('a', [0, 7]);
