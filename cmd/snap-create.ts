@@ -61,6 +61,12 @@ const spec = declareCommand({
     ),
     transient: flag('no flush for its copies: it outlives killed programs, but not a reboot'),
     label: value('TEXT', parseLabel, 'a remark, shown by snap-list --json'),
+    importDm: value(
+      'FILE',
+      text,
+      "make the image's first snapshot from an exception store of dm-snapshot that was made against it; " +
+        'the image is locked until all of it is copied (default cluster size: its chunks, at least 4K)',
+    ),
     time: value('RFC3339', parseTime, 'record this creation time'),
     candidates: value(
       'WHICH',
@@ -102,6 +108,7 @@ function checkClone(given: ParsedOptions<typeof spec.options, unknown>): void {
     ['--on-full', given.onFull !== undefined],
     ['--transient', given.transient],
     ['--candidates', given.candidates !== undefined],
+    ['--import-dm', given.importDm !== undefined],
   ] as const;
   const other = others.find(([, isGiven]) => isGiven)?.[0];
   if (other !== undefined)
@@ -112,6 +119,11 @@ runCommand(spec, async (options, { context, report }) => {
   if (options.clone) checkClone(options);
   const reference = await parseReference(context.host.files, options.image);
   const { createSnapshot } = await import('../core/snapshot/create.ts');
+  if (options.importDm !== undefined && (options.candidates ?? 'all') !== 'all') {
+    throw usage(
+      '--import-dm and --candidates do not go together: what is free now may have been in use when the store was made',
+    );
+  }
   const candidates = await chooseCandidates(context, options.candidates);
   const created = await createSnapshot(context, reference, {
     clusterSizeBytes: options.clusterSize,
@@ -125,6 +137,7 @@ runCommand(spec, async (options, { context, report }) => {
     label: options.label,
     created: options.time,
     candidates,
+    importDmPath: options.importDm,
   });
   if (!options.json) {
     report.printSuccess(`${created.snapshot}\n`);

@@ -3,9 +3,10 @@ import type { SnapError } from '../core/base/errors.ts';
 import { formatSize } from '../core/base/units.ts';
 import type { ListedImage, ListedSnapshot } from '../core/snapshot/list.ts';
 import { runCommand } from './shared/command.ts';
+import { dmsetupLines } from './shared/dmsetup.ts';
 import { exitStatusOf } from './shared/exit-codes.ts';
 import { imageOnly } from './shared/image.ts';
-import { declareCommand, many } from './shared/options.ts';
+import { declareCommand, many, oneOf, usage, value } from './shared/options.ts';
 
 const spec = declareCommand({
   name: 'snap-list',
@@ -18,7 +19,16 @@ const spec = declareCommand({
     'took no space (clustersZero), the bytes that the others took (bytesCopied), what counts against its limit ' +
     '(limitUsed), and when and at which cluster it ended (ended, endedCluster).',
   arguments: { images: many('IMAGE', 'images to list the snapshots of', 0) },
-  options: {},
+  options: {
+    format: value(
+      'FORMAT',
+      oneOf('dmsetup'),
+      'dmsetup: what dmsetup table prints, then what dmsetup status prints: for each image a snapshot-origin, then its ' +
+        'snapshots, oldest first. Names are IMAGE and IMAGE@NAME, origin and store are paths; bytes that names of ' +
+        'device-mapper cannot have are \\xNN. The sectors of a status are those of tables and copies, what they may ' +
+        'come to, and those of tables alone; Invalid is not to be trusted, of Unknown the store cannot be read',
+    ),
+  },
   examples: [
     { text: 'What there is:', command: 'snap-list disk.img' },
     {
@@ -30,6 +40,7 @@ const spec = declareCommand({
 });
 
 runCommand(spec, async (options, { context, report }) => {
+  if (options.json && options.format !== undefined) throw usage('--json and --format exclude each other');
   const images = [];
   for (const argument of options.images) {
     images.push(await imageOnly(context.host.files, argument, 'all its snapshots are listed'));
@@ -46,7 +57,7 @@ runCommand(spec, async (options, { context, report }) => {
   }
   for (const image of images) listed.push(await listImage(context, image));
   if (options.json) report.jsonParts(jsonParts(listed));
-  else report.print(table(listed));
+  else report.print(options.format === undefined ? table(listed) : dmsetupLines(listed));
   return failure === undefined ? 0 : exitStatusOf(failure);
 });
 

@@ -14,7 +14,7 @@ import {
 } from '../store/catalog.ts';
 import { clonePlace, filePathsOf, makeClone } from '../store/clone-file.ts';
 import { EMPTY_FIGURE, type Figure } from '../store/figure.ts';
-import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
+import { EMPTY_STORE_RECORD, type FlushRecord } from '../store/flush-record.ts';
 import { storeIdentity, UNFINISHED_SUFFIX } from '../store/sidecar.ts';
 import { type CandidateBitmaps, StoreFile } from '../store/store-file.ts';
 import type { StoreIdentity } from '../store/store-header.ts';
@@ -24,9 +24,16 @@ import { likeImage, remarkOwner } from './like-image.ts';
 import { prepareStorePath } from './store-path.ts';
 
 /**
+ * Puts into a new store what its snapshot has from the beginning, durably, bits included, in batches from `firstBatch` on.
+ * @returns the store's flush record
+ */
+export type Fill = (store: StoreFile, firstBatch: number) => Promise<FlushRecord>;
+
+/**
  * In an exclusive hold.
  * @param withRecord the catalog with `record` as its last
  * @param candidate a bit a cluster; absent where the store needs all
+ * @param fill the store is empty where absent
  * @throws what the disk says, or `exists`; then nothing is left of the store, unless the catalog has it all the same
  */
 export async function addStore(
@@ -34,6 +41,7 @@ export async function addStore(
   record: SnapshotRecord,
   withRecord: (catalog: Catalog) => Catalog,
   candidate?: Buffer,
+  fill?: Fill,
 ): Promise<void> {
   await hold.ensureOpen();
   const previous = newestRecord(hold.catalog);
@@ -42,8 +50,10 @@ export async function addStore(
   await prepareStorePath(hold.context.host.files, storePath);
   const bitmaps = candidate && { candidate, needed: await neededBitmap(hold, candidate) };
   const identity = storeIdentity(withRecord(hold.catalog), record);
-  await makeStore(hold, identity, storePath, bitmaps);
+  const flushRecord = await makeStore(hold, identity, storePath, { bitmaps, fill });
   if (record.isClone) await addClone(hold, record, identity);
+  // No later batch gets the number of one in the store.
+  if (fill !== undefined) await hold.finish({ batch: Math.max(hold.state.batch, flushRecord.made.batch) });
   const seal = (catalog: Catalog): Catalog => {
     const snapshots = catalog.snapshots.map((each) =>
       each.uuid === previous?.uuid ? { ...each, sealed } : each,
@@ -52,7 +62,7 @@ export async function addStore(
   };
   try {
     await hold.commit((catalog) => withRecord(seal(catalog)), {
-      figure: { storeUuid: record.uuid, record: EMPTY_STORE_RECORD },
+      figure: { storeUuid: record.uuid, record: flushRecord },
     });
   } catch (error) {
     await quietly(() => removeUnlessCommitted(hold, record));
@@ -92,27 +102,30 @@ async function figureToSeal(hold: Hold): Promise<Figure | undefined> {
 }
 
 /**
- * An empty store under its name, durably. In the sidecar it is made under a name that says it is unfinished, so that
+ * A new store under its name, durably. In the sidecar it is made under a name that says it is unfinished, so that
  * after a crash a store's header is never in doubt; elsewhere nobody would find that one again.
  */
 async function makeStore(
   hold: Hold,
   identity: StoreIdentity,
   storePath: string,
-  bitmaps: CandidateBitmaps | undefined,
-): Promise<void> {
+  { bitmaps, fill }: { readonly bitmaps: CandidateBitmaps | undefined; readonly fill: Fill | undefined },
+): Promise<FlushRecord> {
   const { files } = hold.context.host;
   const inside = path.dirname(storePath) === hold.sidecar.directory;
   const makePath = inside ? `${storePath}${UNFINISHED_SUFFIX}` : storePath;
   const store = await StoreFile.create(files, makePath, identity, likeImage(hold.originStat), bitmaps);
+  let flushRecord = EMPTY_STORE_RECORD;
   try {
     try {
       await remarkOwner(hold.context, hold.originStat, store);
+      if (fill !== undefined) flushRecord = await fill(store, hold.state.batch + 1);
     } finally {
       await store.close();
     }
     if (inside) await files.rename(makePath, storePath);
     await files.syncDirectory(path.dirname(storePath));
+    return flushRecord;
   } catch (error) {
     for (const made of [makePath, storePath]) {
       await quietly(async () => (await files.linkStat(made)) !== undefined && files.remove(made));

@@ -29,6 +29,7 @@ function smallestFor(sizeBytes: number, mostClusters: number): number {
 /**
  * @param wantedBytes what the user asked for
  * @param presentBytes what the image's snapshots have, where it has any
+ * @param chunkSizeBytes of what is imported: then as large, unless that is too small
  * @throws `usage`, `refused`
  */
 export function chooseClusterSize(
@@ -37,9 +38,10 @@ export function chooseClusterSize(
     readonly sizeBytes: number;
     readonly wantedBytes: number | undefined;
     readonly presentBytes: number | undefined;
+    readonly chunkSizeBytes?: number | undefined;
   },
 ): number {
-  const { sizeBytes, wantedBytes, presentBytes } = sizes;
+  const { sizeBytes, wantedBytes, presentBytes, chunkSizeBytes = DEFAULT_CLUSTER_BYTES } = sizes;
   if (wantedBytes !== undefined) checkClusterSize(wantedBytes);
   const refuse = (what: string, hint: string) =>
     new SnapError('refused', `${image}: ${what}`, { path: image, hint });
@@ -68,7 +70,7 @@ export function chooseClusterSize(
     }
     return wantedBytes;
   }
-  const chosen = Math.max(DEFAULT_CLUSTER_BYTES, smallestFor(sizeBytes, DEFAULT_MAX_CLUSTER_COUNT));
+  const chosen = Math.max(chunkSizeBytes, smallestFor(sizeBytes, DEFAULT_MAX_CLUSTER_COUNT));
   if (sizeBytes > chosen * DEFAULT_MAX_CLUSTER_COUNT) {
     throw refuse('is larger than 2^24 clusters of 16 MiB', 'images up to 256 TiB can have snapshots');
   }

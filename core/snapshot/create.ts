@@ -8,6 +8,7 @@ import { SnapError } from '../base/errors.ts';
 import { compactTime, formatTime } from '../base/time.ts';
 import { uuidFromRandom, uuidText } from '../base/uuid.ts';
 import type { Selection } from '../contents/selection.ts';
+import { closeAll } from '../io/close-all.ts';
 import type { RandomAccessFile } from '../io/file-system.ts';
 import {
   type Catalog,
@@ -18,10 +19,11 @@ import {
 } from '../store/catalog.ts';
 import { clusterCount, type Geometry } from '../store/layout.ts';
 import { sidecarPath } from '../store/sidecar.ts';
-import { addStore } from './add-store.ts';
+import { addStore, type Fill } from './add-store.ts';
 import { closeState } from './closing.ts';
 import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';
 import type { Context } from './context.ts';
+import { checkFirst, DmStore, fillFrom } from './dm-import.ts';
 import { buildFirstSidecar } from './first-sidecar.ts';
 import type { Hold } from './hold.ts';
 import { closeSidecar } from './like-image.ts';
@@ -46,6 +48,8 @@ export interface CreateOptions extends SpillOptions {
   readonly created?: string | undefined;
   /** Which clusters to keep; all where absent. It is asked at the sync point, and must be quick. */
   readonly candidates?: CandidateSource | undefined;
+  /** An exception store of dm-snapshot that the snapshot is made from; only where the image has none. */
+  readonly importDmPath?: string | undefined;
 }
 
 /** Looks at an image that nobody writes to. It may refuse, by throwing; then there is no snapshot. */
@@ -72,13 +76,17 @@ export async function createSnapshot(
 ): Promise<CreatedSnapshot> {
   if (options.clusterSizeBytes !== undefined) checkClusterSize(options.clusterSizeBytes);
   const volume = await Volume.open(context, reference.image, 'write');
+  let source: DmStore | undefined;
   try {
+    if (options.importDmPath !== undefined)
+      source = await DmStore.open(context.host.files, options.importDmPath);
     // Most of the flushing without the lock, so that writers do not wait for gigabytes.
     await volume.origin.syncAll();
     return await volume.exclusive(async (hold) => {
-      const plan = await planSnapshot(volume, hold?.catalog, reference, options);
-      if (hold === undefined) await buildFirstSidecar(volume, plan);
-      else await addSnapshot(hold, plan);
+      const plan = await planSnapshot(volume, hold?.catalog, reference, { ...options, source });
+      const fill = source && (await fillFrom(source, volume, plan));
+      if (hold === undefined) await buildFirstSidecar(volume, plan, fill);
+      else await addSnapshot(hold, plan, fill);
       warnFlushesKept(context, plan);
       const { catalog, record } = plan;
       return {
@@ -94,7 +102,7 @@ export async function createSnapshot(
       };
     });
   } finally {
-    await volume.close();
+    await closeAll([volume, source]);
   }
 }
 
@@ -118,7 +126,7 @@ async function planSnapshot(
   volume: Volume,
   present: Catalog | undefined,
   reference: Reference,
-  options: CreateOptions,
+  options: CreateOptions & { readonly source: DmStore | undefined },
 ): Promise<Plan> {
   const { context, image } = volume;
   const { host } = context;
@@ -128,8 +136,10 @@ async function planSnapshot(
     sizeBytes,
     wantedBytes: options.clusterSizeBytes,
     presentBytes: snapshots.length > 0 ? present?.clusterSizeBytes : undefined,
+    chunkSizeBytes: options.source?.chunkSizeBytes,
   });
   checkLimit(image, options.maxSizeBytes, clusterSizeBytes);
+  if (options.source !== undefined) checkFirst(image, snapshots);
   if (snapshots.length >= MAX_SNAPSHOT_COUNT) {
     throw new SnapError('refused', `${image}: has ${MAX_SNAPSHOT_COUNT} snapshots, the most there can be`, {
       path: image,
@@ -207,16 +217,16 @@ function chooseName(
   }
 }
 
-async function addSnapshot(hold: Hold, { catalog, record, candidate }: Plan): Promise<void> {
+async function addSnapshot(
+  hold: Hold,
+  { catalog, record, candidate }: Plan,
+  fill: Fill | undefined,
+): Promise<void> {
   await hold.ensureOpen();
   // The sync point (fss, snap.c): what the origin holds now is on disk before it is called frozen.
   await hold.origin.syncAll();
   await closeSidecar(hold);
-  await addStore(
-    hold,
-    record,
-    ({ snapshots }) => ({ ...catalog, snapshots: [...snapshots, record] }),
-    candidate,
-  );
+  const withRecord = ({ snapshots }: Catalog): Catalog => ({ ...catalog, snapshots: [...snapshots, record] });
+  await addStore(hold, record, withRecord, candidate, fill);
   await closeState(hold);
 }

@@ -13,6 +13,7 @@ import { EMPTY_STORE_RECORD } from '../store/flush-record.ts';
 import { Sidecar, STATE_FILE, sidecarPath, storeIdentity } from '../store/sidecar.ts';
 import { encodeState, type Phase, type State, unknownMark } from '../store/state.ts';
 import { StoreFile } from '../store/store-file.ts';
+import type { Fill } from './add-store.ts';
 import { figureIn } from './hold.ts';
 import { directoryLikeImage, likeImage, remarkOwner } from './like-image.ts';
 import type { Volume } from './volume.ts';
@@ -24,6 +25,7 @@ export async function buildFirstSidecar(
     readonly record: SnapshotRecord;
     readonly candidate: Buffer | undefined;
   },
+  fill: Fill | undefined,
 ): Promise<void> {
   const { catalog, record, candidate } = first;
   const { host } = volume.context;
@@ -37,7 +39,7 @@ export async function buildFirstSidecar(
   const like = likeImage(originStat);
   // Its maker's alone until it is whole.
   await files.makeDirectory(buildPath, 0o700);
-  const state: State = {
+  let state: State = {
     sidecarUuid: catalog.sidecarUuid,
     bootId: await host.bootId(),
     phase: 'opening',
@@ -66,6 +68,12 @@ export async function buildFirstSidecar(
     storePath = makePath;
     try {
       await remarkOwner(volume.context, originStat, store);
+      if (fill !== undefined) {
+        const filled = await fill(store, 1);
+        state = { ...state, batch: filled.made.batch, ...figureIn(record.uuid, filled) };
+        await stateFile.write(encodeState(state), 0);
+        await stateFile.syncAll();
+      }
     } finally {
       await store.close();
     }

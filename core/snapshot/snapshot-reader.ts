@@ -118,6 +118,27 @@ export class SnapshotReader {
   }
 
   /**
+   * The first adjacent clusters, from `startBytes` on, that are not the origin's as it is now. Empty where there are none
+   * in as many as are looked at in one go; then it says how far that was.
+   */
+  async otherRange(
+    hold: Hold,
+    startBytes: number,
+    endBytes: number,
+  ): Promise<{ readonly startBytes: number; readonly endBytes: number }> {
+    const size = this.clusterSizeBytes;
+    const firstCluster = Math.floor(startBytes / size);
+    const wanted = Math.ceil(endBytes / size) - firstCluster;
+    const sources = await this.#chain.resolve(hold, firstCluster, wanted);
+    const otherAt = sources.findIndex((source) => source !== FROM_ORIGIN);
+    const from = otherAt < 0 ? sources.length : otherAt;
+    let to = from;
+    while (to < sources.length && sources[to] !== FROM_ORIGIN) to += 1;
+    const place = (index: number) => Math.min(endBytes, (firstCluster + index) * size);
+    return { startBytes: place(from), endBytes: place(to) };
+  }
+
+  /**
    * Zeros that begin at `startBytes`: a hole of the origin, as far as nothing of it was copied, or clusters that are no
    * candidates; undefined where they are not worth a run.
    */

@@ -27,18 +27,28 @@ const OPTIONS: Record<CommandName, readonly string[]> = {
     'on-full',
     'transient',
     'label',
+    'import-dm',
     'time',
     'candidates',
   ],
   'snap-write': ['offset', 'extend', 'delta', 'zero', 'extents', 'no-sync'],
-  'snap-read': ['offset', 'length', 'output', 'digest', 'allow-modified-origin', 'then-delete'],
+  'snap-read': [
+    'offset',
+    'length',
+    'output',
+    'format',
+    'chunk-size',
+    'digest',
+    'allow-modified-origin',
+    'then-delete',
+  ],
   'snap-verify': ['digest', 'check', 'origin'],
   'snap-gc': [
     ...['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly', 'within'].map((rule) => `keep-${rule}`),
     ...['hourly', 'daily', 'weekly', 'monthly', 'yearly'].map((rule) => `keep-within-${rule}`),
     ...['max-total', 'accept-origin', 'dry-run'],
   ],
-  'snap-list': [],
+  'snap-list': ['format'],
 };
 
 /** An image with two snapshots, which differ. */
@@ -107,6 +117,17 @@ const OWN_MISTAKES: Record<CommandName, readonly [readonly string[], RegExp][]> 
     [['disk.img@one', 'disk.img@two'], /unexpected argument/],
     [['disk.img@one', '--length', '9000P'], /--length: "9000P" is too large/],
     [['disk.img@one', '-o', 'a', '--output=b'], /--output is given twice/],
+    [['disk.img@one', '--format', 'rbd'], /--format: "rbd" is not possible/],
+    [['disk.img', '--format', 'dm'], /--format dm takes a snapshot, disk.img@NAME/],
+    [['disk.img@one', '--format', 'dm', '--offset', '0'], /--format dm and --offset do not go together/],
+    [['disk.img@one', '--format', 'dm', '--length', '512'], /--format dm and --length/],
+    [['disk.img@one', '--format', 'dm', '--digest'], /--format dm and --digest/],
+    [['disk.img@one', '--format', 'dm', '--then-delete'], /--format dm and --then-delete/],
+    [['disk.img@one', '--chunk-size', '4K'], /--chunk-size is for --format dm/],
+    [['disk.img@one', '--format', 'raw', '--chunk-size', '4K'], /--chunk-size is for --format dm/],
+    [['disk.img@one', '--format', 'dm', '--chunk-size', '256'], /a power of two from 512 to 512K, not 256/],
+    [['disk.img@one', '--format', 'dm', '--chunk-size', '1M'], /a power of two from 512 to 512K, not 1M/],
+    [['disk.img@one', '--format', 'dm', '--chunk-size', '3K'], /a power of two from 512 to 512K, not 3K/],
     [['disk.img', '--then-delete'], /--then-delete is for a snapshot/],
     [['disk.img@one', '--then-delete', '--offset', '0'], /--then-delete and --offset/],
     [['disk.img@one', '--then-delete', '--length=1', '-o', 'a'], /--then-delete and --length/],
@@ -131,7 +152,11 @@ const OWN_MISTAKES: Record<CommandName, readonly [readonly string[], RegExp][]> 
     [['disk.img', '--keep-last', '0'], /--keep-last: "0" is not a count/],
     [['disk.img', '--keep-within', '3h2d'], /--keep-within: "3h2d"/],
   ],
-  'snap-list': [[['disk.img@one'], /names a snapshot, and only an image is taken/]],
+  'snap-list': [
+    [['disk.img@one'], /names a snapshot, and only an image is taken/],
+    [['disk.img', '--format', 'json'], /--format: "json" is not possible/],
+    [['disk.img', '--format', 'dmsetup'], /--json and --format exclude each other/],
+  ],
 };
 
 test('a mistake on the command line is 2, and touches nothing', async (t) => {

@@ -106,6 +106,33 @@ test(`a table of ${LOST_COUNT} entries that is lost: told, in bounded memory`, a
   await checkPeak(t, work, ['snap-write', 'disk.img'], { stdin: Buffer.from('x') });
 });
 
+test('a store of dm-snapshot with more exceptions than are gathered at a time', async (t) => {
+  const work = await workplace(t);
+  const chunk = 512;
+  const count = EVERYTHING ? 2 ** 22 : 2 ** 20 + 2 ** 18;
+  if (!makeSparse(t, work.path('disk.img'), count * chunk)) return;
+  // All zeros but for its areas, and in an order that leads everywhere.
+  const inArea = chunk / 16;
+  const fd = openSync(work.path('kernel.cow'), 'w');
+  writeSync(fd, Buffer.from(new Uint32Array([0x70416e53, 1, 1, 1]).buffer), 0, 16, 0);
+  for (let area = 0; area * inArea < count; area += 1) {
+    const entries = new BigUint64Array(chunk / 8);
+    for (let index = 0; index < inArea; index += 1) {
+      const at = area * inArea + index;
+      entries.set([BigInt((at * 7919) % count), BigInt(2 + area + at)], index * 2);
+    }
+    writeSync(fd, Buffer.from(entries.buffer), 0, chunk, (1 + area * (inArea + 1)) * chunk);
+  }
+  closeSync(fd);
+  truncateSync(work.path('kernel.cow'), (2 + count / inArea + count) * chunk);
+  await checkPeak(t, work, ['snap-create', 'disk.img@s', '--import-dm', 'kernel.cow']);
+  const [listed] = JSON.parse((await work.ok('snap-list', ['--json', 'disk.img'])).stdout);
+  assert.equal(listed.snapshots[0].clustersCopied, (count * chunk) / CLUSTER);
+  await work.write('disk.img', 0, noise('new', 40 * MIB));
+  const export512 = ['disk.img@s', '--format', 'dm', '--chunk-size', '512', '-o', 'out.cow'];
+  await checkPeak(t, work, ['snap-read', ...export512]);
+});
+
 test('a catalog of 10,000 snapshots, or of noise, in bounded memory', async (t) => {
   const work = await workplace(t);
   work.image('disk.img', noise('many', 100 * KIB));

@@ -53,6 +53,7 @@ const BY_PLACEHOLDER: Readonly<Record<string, readonly string[]>> = {
   FILE: PATHS,
   TEXT: TEXTS,
   WHAT: CHOICES,
+  FORMAT: wordsOf('dm raw dmsetup rbd DM', ''),
 };
 const ODD_WORDS = wordsOf(
   `-- - --no- --- --= -= --constructor --__proto__=1 --toString -qq -qo -oq -q=1 --a.b=1 --json=no --no-json --offse

@@ -4,7 +4,7 @@ import { createSnapshot } from '../../core/snapshot/create.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { testContext } from '../support/context.ts';
 import { sourceOf } from '../support/image.ts';
-import { checkAfterCrash, IMAGE } from './crash-check.ts';
+import { checkAfterCrash, IMAGE, SPILL_DIRECTORY } from './crash-check.ts';
 import type { Random } from './crash-content.ts';
 import { Expectation, newSnapshot } from './crash-expectation.ts';
 import { failFlush } from './crash-faults.ts';
@@ -27,7 +27,7 @@ export async function plainScene(): Promise<CrashScene> {
   const volume = new CrashVolume();
   const host = new MemoryHost(1, new MemoryFileSystem(volume));
   const image = Buffer.alloc(3 * CLUSTER_BYTES, 1);
-  await host.files.makeDirectory('/vm', 0o755);
+  for (const path of ['/vm', SPILL_DIRECTORY]) await host.files.makeDirectory(path, 0o755);
   const file = await host.files.open(IMAGE, 'create', 0o644);
   await file.write(image, 0);
   await file.syncAll();

@@ -143,8 +143,8 @@ export async function read(
   context: Context,
   name?: string,
   options: Partial<ReadOptions> = {},
+  sink = new CollectingSink(),
 ): Promise<Buffer> {
-  const sink = new CollectingSink();
   const reference = name === undefined ? { image: IMAGE } : { image: IMAGE, name };
   const all = { offsetBytes: 0, allowModifiedOrigin: false, digest: false, ...options };
   await readSnapshot(context, reference, all, sink);

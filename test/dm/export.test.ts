@@ -1,0 +1,174 @@
+/** What an export must not do: give a store that fits no state of the image, or one that no device can have. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SnapError } from '../../core/base/errors.ts';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { MemoryHost } from '../sim/memory-host.ts';
+import { systemError } from '../sim/system-error.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import {
+  CollectingSink,
+  create,
+  IMAGE,
+  makeImage,
+  noise,
+  rawImage,
+  read,
+  withFile,
+  write,
+} from '../support/image.ts';
+import { overlay, parseStore } from './exception-store.ts';
+import { exported } from './scene.ts';
+
+const CLUSTER_BYTES = 4096;
+const SIZE_BYTES = 3 << 20;
+
+async function makeScene(
+  sizeBytes = SIZE_BYTES,
+): Promise<{ host: MemoryHost; context: TestContext; frozen: Buffer }> {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const frozen = noise(1, sizeBytes);
+  await makeImage(host, frozen);
+  await create(context, 's', { clusterSizeBytes: CLUSTER_BYTES });
+  await write(context, 0, noise(2, sizeBytes));
+  return { host, context, frozen };
+}
+
+const MEANWHILE: Readonly<Record<string, (host: MemoryHost) => Promise<unknown>>> = {
+  'a write of what is copied already': (host) => write(testContext(host.session()), 5000, noise(3, 10)),
+  'a write from outside': (host) =>
+    withFile(host, 'update', (file) => file.write(noise(3, 10), SIZE_BYTES - 10)),
+  'another snapshot': (host) => create(testContext(host.session()), 'later'),
+};
+
+for (const [what, work] of Object.entries(MEANWHILE)) {
+  test(`${what}, at any moment: no store comes to its end`, async () => {
+    const { context } = await makeScene();
+    let pieces = 0;
+    const counting = new CollectingSink(async (count) => {
+      pieces = count;
+    });
+    const store = await exported(context, 's', {}, counting);
+    assert.ok(pieces > 5);
+    // The first piece is the header, which is the same for every state of the image.
+    for (let moment = 2; moment < pieces; moment += 1) {
+      const { host, context: reader } = await makeScene();
+      const sink = new CollectingSink(async (count) => {
+        if (count === moment) await work(host);
+      });
+      await assert.rejects(exported(reader, 's', {}, sink), (error: unknown) => {
+        assert.ok(error instanceof Error && 'code' in error);
+        // What came from outside ends the trust in snapshots that read the image, which this one does not.
+        assert.ok(error.code === 'io', `${error.code}: ${error.message}`);
+        return true;
+      });
+      assert.ok(sink.bytes().length < store.length, `moment ${moment}`);
+    }
+  });
+}
+
+test('a snapshot that loses its trust, or is removed, ends the export', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, SIZE_BYTES));
+  await create(context, 's', { clusterSizeBytes: CLUSTER_BYTES });
+  await write(context, 0, noise(2, SIZE_BYTES / 2));
+  let once = 0;
+  const sink = new CollectingSink(async () => {
+    if (once++ === 0) await withFile(host, 'update', (file) => file.write(noise(3, 10), SIZE_BYTES - 10));
+  });
+  await assert.rejects(exported(context, 's', {}, sink), { code: 'modified' });
+  const scene = await makeScene();
+  const remover = new CollectingSink(async (count) => {
+    if (count === 2)
+      await collectSnapshots(testContext(scene.host.session()), IMAGE, { names: ['s'], dryRun: false });
+  });
+  // It is in use: it is hidden, and the catalog is another one.
+  await assert.rejects(exported(scene.context, 's', {}, remover), { code: 'io' });
+});
+
+test('a change from outside before it began is not trusted, and can be read all the same', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, SIZE_BYTES));
+  await create(context, 's', { clusterSizeBytes: CLUSTER_BYTES });
+  await write(context, 0, noise(2, 100_000));
+  await withFile(host, 'update', (file) => file.write(noise(3, 10), SIZE_BYTES - 10));
+  await assert.rejects(exported(context, 's'), { code: 'modified' });
+  const store = await exported(context, 's', { allowModifiedOrigin: true });
+  const readAs = await read(context, 's', { allowModifiedOrigin: true });
+  assert.ok(overlay(await rawImage(host), store, SIZE_BYTES).equals(readAs));
+});
+
+test('a damaged cluster, a missing store and a missing snapshot are told', async () => {
+  const { host, context } = await makeScene();
+  const name = (await host.files.list(`${IMAGE}.snap`)).find((each) => each.endsWith('.cow')) ?? '';
+  const file = await host.files.open(`${IMAGE}.snap/${name}`, 'update');
+  await file.write(Buffer.from([1, 2, 3]), (await file.stat()).sizeBytes - 7);
+  await file.close();
+  await assert.rejects(exported(context, 's'), { code: 'damage' });
+  await assert.rejects(exported(context, 'none'), { code: 'not-found' });
+  await host.files.remove(`${IMAGE}.snap/${name}`);
+  await assert.rejects(exported(context, 's'), { code: 'damage' });
+});
+
+test('no store for a size that no device has', async () => {
+  for (const sizeBytes of [0, 1, 511, 513, 4096 + 100]) {
+    const { context } = await makeScene(sizeBytes);
+    await assert.rejects(exported(context, 's'), { code: 'refused' });
+  }
+});
+
+test('one that does not differ at all has a header and an empty area', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  await makeImage(host, noise(1, 100 * 512));
+  await create(context, 's');
+  const store = await exported(context, 's');
+  assert.equal(store.length, 2 * 65_536);
+  assert.equal(parseStore(store).chunks.size, 0);
+});
+
+test('chunks are as large as clusters, and at most 512 KiB', async () => {
+  for (const [clusterSizeBytes, chunkBytes] of [
+    [4096, 4096],
+    [1 << 20, 512 * 1024],
+  ] as const) {
+    const host = new MemoryHost();
+    const context = testContext(host);
+    await makeImage(host, noise(1, SIZE_BYTES));
+    await create(context, 's', { clusterSizeBytes });
+    await write(context, 0, noise(2, 10));
+    assert.equal(parseStore(await exported(context, 's')).chunkBytes, chunkBytes);
+  }
+});
+
+test('an export changes nothing', async () => {
+  const { host } = await makeScene();
+  const kinds = new Set<string>();
+  const looking = host.session(({ kind }) => void kinds.add(kind));
+  await exported(testContext(looking), 's');
+  for (const kind of ['write', 'create', 'rename', 'remove', 'truncate', 'syncData', 'syncAll']) {
+    assert.ok(!kinds.has(kind), kind);
+  }
+});
+
+test('a call that fails is told: nothing else than the whole store is given', async () => {
+  const { host } = await makeScene(300 * 512);
+  const whole = await exported(testContext(host.session()), 's', { chunkSizeBytes: 512 });
+  for (let at = 0; ; at += 1) {
+    let calls = 0;
+    const session = host.session(() => {
+      if (calls++ === at) throw systemError('EIO');
+    });
+    const store = await exported(testContext(session), 's', { chunkSizeBytes: 512 }).catch(
+      (error: unknown) => {
+        assert.ok(error instanceof SnapError, String(error));
+      },
+    );
+    if (store !== undefined) assert.ok(store.equals(whole));
+    if (calls <= at) break;
+    assert.ok(at < 1000);
+  }
+});
