@@ -71,8 +71,6 @@ export async function buildFirstSidecar(
       if (fill !== undefined) {
         const filled = await fill(store, 1);
         state = { ...state, batch: filled.made.batch, ...figureIn(record.uuid, filled) };
-        await stateFile.write(encodeState(state), 0);
-        await stateFile.syncAll();
       }
     } finally {
       await store.close();

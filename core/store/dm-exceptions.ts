@@ -16,10 +16,10 @@ import { SnapError } from '../base/errors.ts';
 export const SECTOR_BYTES = 512;
 
 /** Chunks that we write: the kernel takes from a sector on, lvm2 from 4K to 512K. */
-export const MIN_CHUNK_BYTES = SECTOR_BYTES;
+const MIN_CHUNK_BYTES = SECTOR_BYTES;
 export const MAX_CHUNK_BYTES = 512 * 1024;
 /** The largest chunks that we read: as our largest clusters. */
-export const MAX_IMPORTED_CHUNK_BYTES = 16 * 1024 * 1024;
+const MAX_IMPORTED_CHUNK_BYTES = 16 * 1024 * 1024;
 
 export const DM_HEADER = {
   magic: 0x70416e53,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SnapError } from '../../core/base/errors.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { regions } from '../../core/store/layout.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { systemError } from '../sim/system-error.ts';
 import { type TestContext, testContext } from '../support/context.ts';
@@ -37,33 +38,33 @@ async function makeScene(
 
 const MEANWHILE: Readonly<Record<string, (host: MemoryHost) => Promise<unknown>>> = {
   'a write of what is copied already': (host) => write(testContext(host.session()), 5000, noise(3, 10)),
-  'a write from outside': (host) =>
-    withFile(host, 'update', (file) => file.write(noise(3, 10), SIZE_BYTES - 10)),
+  'a write from outside': (host) => withFile(host, 'update', (file) => file.write(noise(3, 10), 2_000_000)),
   'another snapshot': (host) => create(testContext(host.session()), 'later'),
 };
 
+/** Its last area is empty, or is not. */
+const SIZES = [SIZE_BYTES, 700 * CLUSTER_BYTES];
+
 for (const [what, work] of Object.entries(MEANWHILE)) {
   test(`${what}, at any moment: no store comes to its end`, async () => {
-    const { context } = await makeScene();
-    let pieces = 0;
-    const counting = new CollectingSink(async (count) => {
-      pieces = count;
-    });
-    const store = await exported(context, 's', {}, counting);
-    assert.ok(pieces > 5);
-    // The first piece is the header, which is the same for every state of the image.
-    for (let moment = 2; moment < pieces; moment += 1) {
-      const { host, context: reader } = await makeScene();
-      const sink = new CollectingSink(async (count) => {
-        if (count === moment) await work(host);
+    for (const sizeBytes of SIZES) {
+      const { context } = await makeScene(sizeBytes);
+      let pieces = 0;
+      const counting = new CollectingSink(async (count) => {
+        pieces = count;
       });
-      await assert.rejects(exported(reader, 's', {}, sink), (error: unknown) => {
-        assert.ok(error instanceof Error && 'code' in error);
+      const store = await exported(context, 's', {}, counting);
+      assert.ok(pieces > 5);
+      // The first piece is the header, which is the same for every state of the image.
+      for (let moment = 2; moment < pieces; moment += 1) {
+        const { host, context: reader } = await makeScene(sizeBytes);
+        const sink = new CollectingSink(async (count) => {
+          if (count === moment) await work(host);
+        });
         // What came from outside ends the trust in snapshots that read the image, which this one does not.
-        assert.ok(error.code === 'io', `${error.code}: ${error.message}`);
-        return true;
-      });
-      assert.ok(sink.bytes().length < store.length, `moment ${moment}`);
+        await assert.rejects(exported(reader, 's', {}, sink), { code: 'io', message: /was written to/ });
+        assert.ok(sink.bytes().length < store.length, `moment ${moment}`);
+      }
     }
   });
 }
@@ -99,6 +100,48 @@ test('a change from outside before it began is not trusted, and can be read all 
   const store = await exported(context, 's', { allowModifiedOrigin: true });
   const readAs = await read(context, 's', { allowModifiedOrigin: true });
   assert.ok(overlay(await rawImage(host), store, SIZE_BYTES).equals(readAs));
+});
+
+test('a write from outside during any call: a store that fits the image, or none', async () => {
+  const size = 700 * CLUSTER_BYTES;
+  let ended = 0;
+  for (let at = 0; ; at += 1) {
+    const { host, context, frozen } = await makeScene(size);
+    // There it does not differ, so that it is not in the store.
+    await write(context, 900_000, frozen.subarray(900_000, 1_100_000));
+    let calls = 0;
+    let lastRead = 0;
+    const session = host.session(async ({ kind, path }) => {
+      // The two that do not wait.
+      if (kind === 'tryLock' || kind === 'unlock' || kind === 'dataFrom') return;
+      if (kind === 'read' && path === IMAGE) lastRead = calls;
+      if (calls++ === at) await withFile(host, 'update', (file) => file.write(noise(3, 10), 1_000_000));
+    });
+    const store = await exported(testContext(session), 's').catch((error: unknown) => {
+      assert.ok(error instanceof SnapError && error.code === 'io', String(error));
+      ended += 1;
+    });
+    const origin = await rawImage(host);
+    // What comes after the image was read for the last time is a later change, as tomorrow's would be.
+    if (store !== undefined && at > lastRead) break;
+    if (store !== undefined) assert.ok(overlay(origin, store, size).equals(frozen), `call ${at}`);
+    assert.ok(at < 1000);
+  }
+  assert.ok(ended > 10);
+});
+
+test('a store that is damaged after it was compared is noticed', async () => {
+  const { host, context } = await makeScene();
+  const name = (await host.files.list(`${IMAGE}.snap`)).find((each) => each.endsWith('.cow')) ?? '';
+  const sink = new CollectingSink(async (count) => {
+    if (count !== 2) return;
+    const file = await host.files.open(`${IMAGE}.snap/${name}`, 'update');
+    // What was found to differ, and is read again.
+    const { dataOffsetBytes } = regions({ sizeBytes: SIZE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
+    await file.write(Buffer.alloc(10), dataOffsetBytes + 50 * CLUSTER_BYTES);
+    await file.close();
+  });
+  await assert.rejects(exported(context, 's', {}, sink), { code: 'damage' });
 });
 
 test('a damaged cluster, a missing store and a missing snapshot are told', async () => {

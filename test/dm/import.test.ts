@@ -6,6 +6,8 @@ import { SnapError } from '../../core/base/errors.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
+import { STATE } from '../../core/store/layout.ts';
+import { decodeState } from '../../core/store/state.ts';
 import { Chance } from '../fuzz/chance.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { isChange } from '../sim/session.ts';
@@ -172,9 +174,34 @@ test('killed before any change of the disk: all of it is there, or nothing', asy
   }
 });
 
+/** Three batches. */
+const LARGE_BYTES = 9000 * CHUNK_BYTES;
+const large = () =>
+  makeStore(
+    CHUNK_BYTES,
+    Array.from({ length: 9000 }, (_, old) => ({ old, data: noise(old, CHUNK_BYTES) })),
+  );
+
+test('its batches have numbers of their own, and no later one gets them', async () => {
+  const { host, context } = await makeScene(large(), LARGE_BYTES);
+  await create(context, 'gone', { clusterSizeBytes: CHUNK_BYTES });
+  await collectSnapshots(context, IMAGE, { names: ['gone'], dryRun: false });
+  const state = async () => {
+    const file = await host.files.open(`${IMAGE}.snap/state`, 'read');
+    const bytes = Buffer.alloc(STATE.sizeBytes);
+    await file.read(bytes, 0);
+    await file.close();
+    return decodeState(bytes, 'state') ?? assert.fail('no state');
+  };
+  const before = (await state()).batch;
+  await create(context, 's', importing);
+  const { batch, figure } = await state();
+  assert.equal(figure.batch, before + 3);
+  assert.ok(batch > figure.batch);
+});
+
 test('interrupted half-way, nothing is there', async () => {
-  const exceptions = Array.from({ length: 9000 }, (_, old) => ({ old, data: noise(old, CHUNK_BYTES) }));
-  const { host } = await makeScene(makeStore(CHUNK_BYTES, exceptions), 9000 * CHUNK_BYTES);
+  const { host } = await makeScene(large(), LARGE_BYTES);
   const controller = new AbortController();
   const progress = () => controller.abort();
   const context = testContext(host, { signal: controller.signal, progress });

@@ -9,6 +9,7 @@ import { loadXxh64 } from '../../core/base/xxh64.ts';
 import * as locks from '../../core/io/lock-offsets.ts';
 import * as catalogLimits from '../../core/store/catalog.ts';
 import { encodeCatalog } from '../../core/store/catalog-codec.ts';
+import * as dmExceptions from '../../core/store/dm-exceptions.ts';
 import * as layout from '../../core/store/layout.ts';
 import * as sidecar from '../../core/store/sidecar.ts';
 import { packagePath } from '../support/process.ts';
@@ -84,13 +85,13 @@ function isStructure(value: unknown): value is Structure {
   return typeof value === 'object' && value !== null && 'fields' in value;
 }
 
-const structures = Object.entries(layout).flatMap(([name, value]) =>
+const structures = Object.entries({ ...layout, ...dmExceptions }).flatMap(([name, value]) =>
   isStructure(value) ? [[name, value] as const] : [],
 );
 
-test('layout.ts has the four structures that there are tables for', () => {
+test('layout.ts and dm-exceptions.ts have the structures that there are tables for', () => {
   const names = structures.map(([name]) => name);
-  assert.deepEqual(names.sort(), ['ENTRY', 'FLUSH_RECORD', 'STATE', 'STORE_HEADER']);
+  assert.deepEqual(names.sort(), ['DM_ENTRY', 'DM_HEADER', 'ENTRY', 'FLUSH_RECORD', 'STATE', 'STORE_HEADER']);
   const documented = TABLES.filter(({ columns }) => columns.includes('Offset'));
   assert.equal(documented.length, names.length, 'tables with a column Offset');
 });

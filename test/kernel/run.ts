@@ -56,9 +56,12 @@ function writes(
 const total = (list: readonly { readonly count: number }[]) =>
   list.reduce((sum, { count }) => sum + count, 0);
 
+const tableOf = (name: string, chunkSectors: number) =>
+  `snapshot ${device(name, 'origin')} ${device(name, 'store')} P ${chunkSectors}`;
+
 /** A snapshot as LVM would set it up: the origin is resumed after it, so that it knows the chunk size. */
 function setUp(name: string, length: number, chunkSectors: number): string[] {
-  const snapshot = `0 ${length} snapshot ${device(name, 'origin')} ${device(name, 'store')} P ${chunkSectors}`;
+  const snapshot = `0 ${length} ${tableOf(name, chunkSectors)}`;
   return [
     `dmsetup create ${name}-snapshot --table '${snapshot}'`,
     `dmsetup create ${name}-base --table '0 ${length} snapshot-origin ${device(name, 'origin')}'`,
@@ -101,13 +104,18 @@ function readAndMerge(disk: JobDisk, cases: readonly ExportCase[]): string[] {
     disk.add(`${name}-written`, Buffer.concat(MORE_WRITES.map((write) => sectors('more', write))));
     const read = (to: string) =>
       copy(device(name, 'snapshot'), device(name, to), { at: 0, count: length, skip: 0 });
+    const table = `0 ${length} ${tableOf(name, chunkSectors)}`;
     const merge = `0 ${length} snapshot-merge ${device(name, 'origin')} ${device(name, 'store')} P ${chunkSectors}`;
     return [
-      ...setUp(name, length, chunkSectors),
+      // As somebody would who only looks, and cannot harm the image.
+      `dmsetup create ${name}-snapshot --readonly --table '${table}'`,
       `dmsetup status ${name}-snapshot | sed 's/^/@status ${name} /'`,
       read('out'),
-      ...(goesOn ? [...writes(name, 'base', MORE_WRITES), read('later')] : []),
-      `dmsetup remove ${name}-snapshot; dmsetup remove ${name}-base`,
+      `dmsetup remove ${name}-snapshot`,
+      ...(goesOn
+        ? [...setUp(name, length, chunkSectors), ...writes(name, 'base', MORE_WRITES), read('later')]
+        : []),
+      ...(goesOn ? [`dmsetup remove ${name}-snapshot; dmsetup remove ${name}-base`] : []),
       `dmsetup create ${name}-merge --table '${merge}'`,
       `until dmsetup status ${name}-merge | grep -q ' \\([0-9]*\\)/[0-9]* \\1$'; do usleep 20000; done`,
       `dmsetup status ${name}-merge | sed 's/^/@merged ${name} /'`,
