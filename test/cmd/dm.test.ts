@@ -223,6 +223,23 @@ test('snap-list --format dmsetup: tables, then statuses', async (t) => {
   assert.match(lost.stdout, /^a\\x20b\.img@one: 0 2049 snapshot Unknown$/m);
 });
 
+test('snap-list --format dmsetup: what does not outlive the boot is N; it can be imported and exported too', async (t) => {
+  const work = await workplace(t);
+  const origin = work.image('disk.img', noise('image', 20 * CHUNK));
+  const store = makeStore(
+    CHUNK,
+    [3, 9].map((old) => ({ old, data: noise(old, CHUNK) })),
+  );
+  work.image('kernel.cow', store);
+  await work.ok('snap-create', ['-q', 'disk.img@s', '--transient', '--import-dm', 'kernel.cow']);
+  const { stdout } = await work.ok('snap-list', ['--format', 'dmsetup', 'disk.img']);
+  assert.match(stdout, /^disk\.img@s: 0 160 snapshot disk\.img \S+\.cow N 8$/m);
+  const again = await work.read('disk.img@s', '--format', 'dm');
+  const frozen = overlay(origin, store, origin.length);
+  assert.ok(overlay(origin, again, origin.length).equals(frozen));
+  assert.ok((await work.read('disk.img@s')).equals(frozen));
+});
+
 test('snap-list --format dmsetup without an image: those of the directory, orphans too', async (t) => {
   const work = await workplace(t);
   assert.equal((await work.ok('snap-list', ['--format', 'dmsetup'])).stdout, '');
