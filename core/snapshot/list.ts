@@ -31,6 +31,8 @@ export interface ListedSnapshot extends Omit<StoreStatistics, 'countedBytes'> {
   readonly ending: Ending | undefined;
   readonly sizeBytes: number;
   readonly clusterSizeBytes: number;
+  /** Whether some clusters are not kept: the tables are larger by which. */
+  readonly hasCandidates: boolean | undefined;
   readonly clusterCount: number;
   readonly maxSizeBytes: number | undefined;
   /** What counts against the limit; undefined without one, and of one that has ended. */
@@ -121,6 +123,7 @@ async function listCatalog(
       transient: record.transient !== undefined,
       clone: record.isClone ?? false,
       clusterSizeBytes,
+      hasCandidates: record.hasCandidates,
       clusterCount: clusterCount({ sizeBytes, clusterSizeBytes }),
       limitUsedBytes: limitUsedBytes(snapshots, at, statistics),
       // Made when asked for: those of thousands of snapshots together would fill the memory.

@@ -102,6 +102,7 @@ const OWN_MISTAKES: Record<CommandName, readonly [readonly string[], RegExp][]> 
     [['disk.img', '--cluster-size', '5000'], /power of two from 4K to 16M/],
     [['disk.img', '--on-full', 'shrug'], /--on-full: "shrug" is not possible/],
     [['disk.img', '--time', 'now'], /--time: "now"/],
+    [['disk.img', '--import-dm', 'a', '--candidates', 'auto'], /--import-dm and --candidates/],
   ],
   'snap-write': [
     [[], /missing argument IMAGE/],

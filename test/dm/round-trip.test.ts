@@ -10,7 +10,7 @@ import fc from 'fast-check';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
-import { create, makeImage, noise, rawImage, read, write } from '../support/image.ts';
+import { candidatesBy, create, makeImage, noise, rawImage, read, write } from '../support/image.ts';
 import { merged, overlay, parseStore } from './exception-store.ts';
 import { exported, putFile, STORE } from './scene.ts';
 
@@ -26,6 +26,11 @@ const plans = fc.record({
   chunkBytes: powers(9, 19),
   importedClusterBytes: fc.option(powers(12, 17), { nil: undefined }),
   others: fc.integer({ min: 0, max: 2 }),
+  /** Clusters that are not kept: none, one in so many, or all from there on. */
+  notKept: fc.option(
+    fc.record({ how: fc.constantFrom('one in', 'from'), count: fc.integer({ min: 1, max: 40 }) }),
+    { nil: undefined },
+  ),
   writes: fc.array(
     fc.record({
       at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
@@ -45,7 +50,15 @@ async function runPlan(plan: Plan): Promise<void> {
   const frozen = noise(1, sizeBytes);
   frozen.fill(0, Math.floor(sizeBytes / 3), Math.floor(sizeBytes / 2));
   await makeImage(host, frozen);
-  await create(context, 's', { clusterSizeBytes: plan.clusterBytes });
+  const { notKept, clusterBytes } = plan;
+  const isKept = (index: number) =>
+    notKept === undefined || (notKept.how === 'from' ? index < notKept.count : index % notKept.count !== 0);
+  const candidates = notKept && candidatesBy(isKept);
+  await create(context, 's', { clusterSizeBytes: clusterBytes, candidates });
+  for (let index = 0; index * clusterBytes < sizeBytes; index += 1) {
+    if (!isKept(index)) frozen.subarray(index * clusterBytes, (index + 1) * clusterBytes).fill(0);
+  }
+  assert.ok((await read(context, 's')).equals(frozen));
   for (const [index, { at, lengthBytes, what }] of plan.writes.entries()) {
     if (index > 0 && index <= plan.others) await create(context, `other${index}`);
     const offsetBytes = Math.floor(at * sizeBytes);
@@ -113,6 +126,27 @@ test('areas that are just full, and one chunk less or more', async () => {
       frozen,
     );
   }
+});
+
+test('long parts that are not kept: zeros in the store, where the image has something else', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const frozen = noise(1, 6 << 20);
+  await makeImage(host, frozen);
+  const clusterSizeBytes = 65_536;
+  await create(context, 's', {
+    clusterSizeBytes,
+    candidates: candidatesBy((index) => index < 3 || index > 90),
+  });
+  await write(context, 2 << 20, Buffer.alloc(2 << 20));
+  await write(context, 0, noise(2, 300_000));
+  frozen.fill(0, 3 * clusterSizeBytes, 91 * clusterSizeBytes);
+  const origin = await rawImage(host);
+  const store = await exported(context, 's', { chunkSizeBytes: 16_384 });
+  assert.ok(overlay(origin, store, frozen.length).equals(frozen));
+  // What was zeroed since is the same in both.
+  const first = (2 << 20) / 16_384;
+  assert.ok([...parseStore(store).chunks.keys()].every((old) => old < first || old >= 2 * first));
 });
 
 test('a large image with holes: many holds, and areas of many chunks', async () => {
