@@ -145,6 +145,7 @@ class DmExport {
       const now = { stamp: hold.stamp, originSizeBytes: sizeBytes, originTimeNs: modifiedNs };
       this.#moment ??= now;
       const { stamp, originSizeBytes, originTimeNs } = this.#moment;
+      if (sizeBytes < this.#sizeBytes) throw shorterImage(hold.image, record.name);
       if (now.stamp !== stamp || sizeBytes !== originSizeBytes || modifiedNs !== originTimeNs) {
         throw changedMeanwhile(hold.image, record.name);
       }
@@ -262,6 +263,15 @@ class DmExport {
     await readOldContent(hold.origin, hold.originStat.sizeBytes, behind, ownEndBytes);
     return runs;
   }
+}
+
+/** Only a clone outlives that. */
+function shorterImage(image: string, name: string): SnapError {
+  return new SnapError('refused', `${image}: is shorter than ${image}@${name}, and no origin device may be`, {
+    path: image,
+    snapshot: `${image}@${name}`,
+    hint: '--format raw streams the snapshot all the same',
+  });
 }
 
 function changedMeanwhile(image: string, name: string): SnapError {

@@ -215,3 +215,17 @@ test('a call that fails is told: nothing else than the whole store is given', as
     assert.ok(at < 1000);
   }
 });
+
+test('a clone is exported too, whatever was written past it; not against an image that is shorter', async () => {
+  const host = new MemoryHost();
+  const context = testContext(host);
+  const frozen = noise(1, SIZE_BYTES);
+  await makeImage(host, frozen);
+  await create(context, 's', { clone: true, clusterSizeBytes: CLUSTER_BYTES });
+  await withFile(host, 'update', (file) => file.write(noise(2, 500_000), 700_000));
+  const store = await exported(context, 's');
+  assert.ok(overlay(await rawImage(host), store, SIZE_BYTES).equals(frozen));
+  assert.ok(store.length < 600_000);
+  await withFile(host, 'update', (file) => file.truncate(SIZE_BYTES - 512));
+  await assert.rejects(exported(context, 's'), { code: 'refused', message: /is shorter than/ });
+});
