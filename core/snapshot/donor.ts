@@ -32,7 +32,7 @@ export interface Donor {
 }
 
 /** The set bits, of those the first `most`. */
-export function firstBits(bits: Buffer, count: number, most: number): number[] {
+function firstBits(bits: Buffer, count: number, most: number): number[] {
   const found: number[] = [];
   for (let bit = findBit(bits, true, 0, count); bit < count && found.length < most; ) {
     found.push(bit);

@@ -25,6 +25,7 @@ const OPTIONS: Record<CommandName, readonly string[]> = {
     'max-store-file',
     'max-size',
     'on-full',
+    'clone',
     'transient',
     'label',
     'import-dm',

@@ -9,6 +9,7 @@ import { loadXxh64 } from '../../core/base/xxh64.ts';
 import * as locks from '../../core/io/lock-offsets.ts';
 import * as catalogLimits from '../../core/store/catalog.ts';
 import { encodeCatalog } from '../../core/store/catalog-codec.ts';
+import { CLONE_SUFFIX } from '../../core/store/clone-file.ts';
 import * as dmExceptions from '../../core/store/dm-exceptions.ts';
 import * as layout from '../../core/store/layout.ts';
 import * as sidecar from '../../core/store/sidecar.ts';
@@ -203,6 +204,7 @@ async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
         part: { ofUuid: '00000000-0000-4000-8000-000000000002', index: 1 },
         digest: 'xxh64:0000000000000000',
         storePath: 'a-00000000.cow',
+        isClone: true,
         sealed: figure,
       },
     ],
@@ -261,12 +263,15 @@ test('the names of the files', () => {
   const documented = tableOf('Files', 'Name', 'Rebuildable').rows.map((row) => bare(row.Name));
   const { CATALOG_FILE, STATE_FILE, RESERVE_FILE, UNFINISHED_SUFFIX } = sidecar;
   const store = `NAME-UUID8${catalogLimits.STORE_SUFFIX}`;
+  const clone = `NAME-UUID8${CLONE_SUFFIX}`;
   assert.deepEqual(documented, [
     CATALOG_FILE,
     STATE_FILE,
     RESERVE_FILE,
     store,
+    clone,
     `${CATALOG_FILE}${UNFINISHED_SUFFIX}`,
     `${store}${UNFINISHED_SUFFIX}`,
+    `${clone}${UNFINISHED_SUFFIX}`,
   ]);
 });

@@ -228,6 +228,7 @@ test('the catalog', () => {
     spill: undefined,
     part: undefined,
     transient: undefined,
+    isClone: undefined,
   };
   const catalog: Catalog = {
     sidecarUuid: SIDECAR_UUID,
