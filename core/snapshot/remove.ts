@@ -9,13 +9,15 @@ import { inUseOffset } from '../io/lock-offsets.ts';
 import { type Pace, RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
+  filesOfSame,
   findByUuid,
+  type Leftover,
   mayBeRead,
   newestRecord,
   type SnapshotRecord,
   withRecord,
 } from '../store/catalog.ts';
-import { clonePlace } from '../store/clone-file.ts';
+import { filePathsOf } from '../store/clone-file.ts';
 import { CloneDonor } from './clone-donor.ts';
 import { type Donor, StoreDonor } from './donor.ts';
 import { HandOver } from './hand-over.ts';
@@ -73,7 +75,7 @@ async function removeOne(
         return { outcome: 'hidden', bytesFreed: 0 };
       if (isInUse(hold, record)) return hide(hold, record, 'it is being read');
       if (!neededByOlder(hold.catalog, uuid))
-        return takeOut(hold, record, { handOver: undefined, handedBytes });
+        return takeOut(hold, unneededFiles(hold.catalog, record), { handOver: undefined, handedBytes });
       const receiver = olderNeighbour(hold.catalog, uuid);
       if (handOver === undefined || receiverUuid !== receiver.uuid) {
         handOver = new HandOver(donorOf(record, clones), receiver, pace);
@@ -82,7 +84,7 @@ async function removeOne(
       try {
         const step = await handOver.step(hold);
         handedBytes += step.bytes;
-        return step.complete ? await takeOut(hold, record, { handOver, handedBytes }) : undefined;
+        return step.complete ? await takeOut(hold, [record], { handOver, handedBytes }) : undefined;
       } catch (error) {
         if (error instanceof RepairNeeded) throw damagedTable(hold, receiver);
         if (!hasCode(error, 'no-space')) throw error;
@@ -134,29 +136,36 @@ async function hide(hold: Hold, record: SnapshotRecord, why: string): Promise<Re
   return { outcome: 'hidden', bytesFreed: 0 };
 }
 
+/** All files of a snapshot where nobody else needs any of them, and they stand next to each other; else the first alone. */
+function unneededFiles(catalog: Catalog, record: SnapshotRecord): readonly SnapshotRecord[] {
+  const files = filesOfSame(catalog, record);
+  const first = catalog.snapshots.indexOf(record);
+  const isNextToEachOther = files.every((file, at) => file === catalog.snapshots[first + at]);
+  return isNextToEachOther ? files : [record];
+}
+
 /** Commits the removal, with the receiver's new figure in the same commit, and removes the store. */
 async function takeOut(
   hold: Hold,
-  record: SnapshotRecord,
+  files: readonly SnapshotRecord[],
   handed: { readonly handOver: HandOver | undefined; readonly handedBytes: number },
 ): Promise<Removal> {
-  const wasNewest = newestRecord(hold.catalog)?.uuid === record.uuid;
+  const going = new Set(files.map(({ uuid }) => uuid));
+  const wasNewest = going.has(newestRecord(hold.catalog)?.uuid ?? NIL_UUID);
   const receiver =
-    hold.catalog.snapshots[hold.catalog.snapshots.findIndex(({ uuid }) => uuid === record.uuid) - 1];
+    hold.catalog.snapshots[hold.catalog.snapshots.findIndex(({ uuid }) => going.has(uuid)) - 1];
   const target = handed.handOver?.target;
   const figure = target?.flushRecord.made ?? receiver?.sealed;
   const sequence = target?.flushRecord.sequence ?? 0;
   const change = (catalog: Catalog): Catalog => {
-    const place = hold.sidecar.storePlace(record);
-    const outside = place.followed ? [place, ...(record.isClone ? [clonePlace(place)] : [])] : [];
     const without: Catalog = {
       ...catalog,
-      snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== record.uuid),
+      snapshots: catalog.snapshots.filter(({ uuid }) => !going.has(uuid)),
       leftovers: [
         ...(catalog.leftovers ?? []),
-        ...outside.map(({ path }) => ({ uuid: record.uuid, path })),
+        ...files.flatMap((record) => filesOutside(hold, record)),
         // Files made there may come back with a power loss, and nobody would know the place any more.
-        ...unusedPlaces(catalog, record),
+        ...files.flatMap((record) => unusedPlaces(catalog, record)),
       ],
     };
     if (receiver === undefined) return without;
@@ -167,6 +176,13 @@ async function takeOut(
       ? { figure: { storeUuid: receiver.uuid, record: { made: figure, sequence } } }
       : {};
   await hold.commit(change, options);
-  const storeBytes = await removeFiles(hold, record);
+  let storeBytes = 0;
+  for (const record of files) storeBytes += await removeFiles(hold, record);
   return { outcome: 'removed', bytesFreed: Math.max(0, storeBytes - handed.handedBytes) };
+}
+
+/** Those that nobody would find again if they stayed. */
+function filesOutside(hold: Hold, record: SnapshotRecord): Leftover[] {
+  const { followed } = hold.sidecar.storePlace(record);
+  return followed ? filePathsOf(hold.sidecar, record).map((path) => ({ uuid: record.uuid, path })) : [];
 }

@@ -119,7 +119,9 @@ class Examination {
   async checkRanges(host: MemoryHost): Promise<void> {
     for (const name of NAMES) {
       const whole = await this.run(host, (context) => read(context, name));
-      const cluster = 'error' in whole ? whole.error.clusterIndex : undefined;
+      // Where one has ended, the cluster is where that happened, and nothing of it is read.
+      const isDamage = 'error' in whole && whole.error.code !== 'invalid';
+      const cluster = isDamage ? whole.error.clusterIndex : undefined;
       const ranges = [[3 * CLUSTER_BYTES - 7, 20]];
       if (cluster !== undefined) {
         const behind = Math.min((cluster + 1) * CLUSTER_BYTES, IMAGE_BYTES);

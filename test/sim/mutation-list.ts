@@ -52,7 +52,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a place to spill to forgotten with its snapshot',
     file: 'core/snapshot/remove.ts',
-    from: '        ...unusedPlaces(catalog, record),\n',
+    from: '        ...files.flatMap((record) => unusedPlaces(catalog, record)),\n',
     to: '',
   },
   {
