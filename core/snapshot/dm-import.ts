@@ -28,7 +28,7 @@ import { readOldContent } from './origin.ts';
 import type { Volume } from './volume.ts';
 
 /** Exceptions that are in memory at a time, if no range as fine as it gets has more. */
-const MOST_GATHERED = 1 << 20;
+const MOST_GATHERED = 1 << 17;
 const MOST_RANGES = 1 << 20;
 const READ_BYTES = 1 << 20;
 
