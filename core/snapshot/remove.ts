@@ -87,7 +87,8 @@ async function removeOne(
         return step.complete ? await takeOut(hold, [record], { handOver, handedBytes }) : undefined;
       } catch (error) {
         if (error instanceof RepairNeeded) throw damagedTable(hold, receiver);
-        if (!hasCode(error, 'no-space')) throw error;
+        // A flush of the origin that failed is told once by the system, and then by us.
+        if (!hasCode(error, 'no-space') || error.path === hold.origin.path) throw error;
         await giveUp(hold);
         if (hold.state.mark !== undefined) throw error;
         return hide(hold, record, 'the disk is too full to hand over what older snapshots need');

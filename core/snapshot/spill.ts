@@ -4,6 +4,7 @@
  * log devices). A part is a whole store, one link more in the chain, so that nothing else need know of it: it is made
  * and committed as a new snapshot's store is, only without a sync point, since nothing is frozen by it.
  */
+import * as path from 'node:path';
 import { hasCode, quietly, SnapError } from '../base/errors.ts';
 import {
   type Catalog,
@@ -110,7 +111,7 @@ export async function spill(hold: Hold): Promise<boolean> {
           snapshots: [...catalog.snapshots, part],
         }));
       } catch (error) {
-        if (!hasCode(error, 'no-space', 'not-found', 'exists', 'io', 'refused')) throw error;
+        if (!(error instanceof SnapError) || !isOfPlace(error, part)) throw error;
         await giveUp(hold);
         if (hold.state.mark !== undefined) throw error;
         hold.context.warn({ message: `${part.storePath}: cannot take copies: ${error.message}` });
@@ -123,6 +124,11 @@ export async function spill(hold: Hold): Promise<boolean> {
     }
   }
   return false;
+}
+
+/** Whether it is the place that does not take a file, and nothing else that failed. */
+function isOfPlace({ path: failed }: SnapError, { storePath }: SnapshotRecord): boolean {
+  return failed === storePath || failed === path.dirname(storePath);
 }
 
 /** Whose places may be used: those of ended ones too, as their stores are, up to the newest that must be kept. */

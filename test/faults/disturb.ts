@@ -211,7 +211,8 @@ export async function disturb(scene: Scene, tried: Tried, usual: Attempted, faul
   if (error !== undefined) {
     // What stays is met again where the first time did no harm (a store that cannot be read is missed by who needs it);
     // else it is what went wrong first that is told.
-    const passes = (tried.looks && failed.path.endsWith('.cow')) || whyHarmless({ ...met, stays: false });
+    const passes =
+      (tried.looks && /\.(?:cow|clone)$/.test(failed.path)) || whyHarmless({ ...met, stays: false });
     const isFirst = !stays || !passes;
     checkError(error, fault, failed, isFirst);
     assert.ok(!mustPass(met), 'fails for what does not matter');

@@ -8,7 +8,22 @@ import { IMAGE } from '../support/image.ts';
 import type { Tried } from './operations.ts';
 
 const SIDECAR = `${IMAGE}.snap`;
-const LOOKS_AT_STORE: readonly string[] = ['stat', 'linkStat', 'open', 'read'];
+/** What making a file takes. */
+const MAKES: readonly string[] = [
+  'linkStat',
+  'create',
+  'setPermissions',
+  'stat',
+  'fileStat',
+  'write',
+  'truncate',
+  'syncAll',
+  'close',
+  'syncDirectory',
+  'open',
+  'read',
+];
+const LOOKS_AT_STORE: readonly string[] = ['stat', 'linkStat', 'fileStat', 'open', 'read'];
 
 /** The call that failed, and what it was part of. */
 export interface Met {
@@ -40,12 +55,17 @@ const HARMLESS: readonly Harmless[] = [
   {
     why: 'the newest store is looked at before it is known who needs it; who does looks again',
     is: ({ tried, failed: { kind, path }, stays }) =>
-      !stays && !tried.looks && LOOKS_AT_STORE.includes(kind) && path.endsWith('.cow'),
+      !stays && !tried.looks && LOOKS_AT_STORE.includes(kind) && isStore(path),
   },
   {
     why: 'whose a file is was read before it was closed',
     is: ({ tried, failed: { kind, path }, calls, at }) =>
-      !tried.looks && kind === 'close' && path.endsWith('.cow') && wasOnlyLookedAt(calls.slice(0, at), path),
+      !tried.looks && kind === 'close' && isStore(path) && wasOnlyLookedAt(calls.slice(0, at), path),
+  },
+  {
+    why: 'a place that takes no file is told and passed over, and a file that is full is followed by another',
+    is: ({ tried, failed: { kind, path }, full }) =>
+      tried.scene === 'spilled' && path.startsWith('/more') && (full || MAKES.includes(kind)),
   },
   {
     why: 'what verification cannot read without the lock it reads again under it',
@@ -58,6 +78,10 @@ const HARMLESS: readonly Harmless[] = [
       tried.removesGarbage === true && kind === 'open' && path === IMAGE,
   },
 ];
+
+function isStore(path: string): boolean {
+  return /\.(?:cow|clone)$/.test(path);
+}
 
 /** Its directory and the one above it, which are flushed, are of it. */
 function isOfSidecar({ path }: Operation): boolean {

@@ -4,6 +4,7 @@ import { quietly } from '../../core/base/errors.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { type CollectRequest, collectSnapshots } from '../../core/snapshot/collect.ts';
 import { compareWithOrigin, digestSnapshots } from '../../core/snapshot/compare.ts';
+import type { CreateOptions } from '../../core/snapshot/create.ts';
 import { listDirectory, listImage } from '../../core/snapshot/list.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
@@ -68,8 +69,13 @@ function collecting(
   return { what: `collect ${what} (${scene})`, scene, looks, removes, removesGarbage, work };
 }
 
-function creating(what: string, scene: SceneKind, storePath?: string): Tried {
-  const options = { clusterSizeBytes: CLUSTER_BYTES, storePath };
+function creating(
+  what: string,
+  scene: SceneKind,
+  storePath?: string,
+  special: Partial<CreateOptions> = {},
+): Tried {
+  const options = { clusterSizeBytes: CLUSTER_BYTES, storePath, ...special };
   const work = (context: TestContext) => create(context, 'd', options);
   return { what: `create ${what} (${scene})`, scene, looks: false, removes: [], creates: 'd', work };
 }
@@ -131,6 +137,11 @@ export const TRIED: readonly Tried[] = [
   creating('later, elsewhere', 'invalidate', '/elsewhere.cow'),
   creating('later', 'open'),
   creating('later', 'owned'),
+  creating('later', 'spilled'),
+  creating('after a clone', 'newest-cloned'),
+  creating('a clone, first', 'plain', undefined, { clone: true }),
+  creating('a clone', 'invalidate', undefined, { clone: true }),
+  creating('transient', 'invalidate', undefined, { transient: true }),
   writing('plainly', 'plain', fresh),
   writing('plainly, longer', 'plain', extending, { extend: true }),
   writing('fresh', 'invalidate', fresh),
@@ -142,6 +153,10 @@ export const TRIED: readonly Tried[] = [
   writing('fresh', 'limited', fresh),
   writing('fresh', 'ended', fresh),
   writing('fresh', 'left', fresh),
+  writing('over several files', 'spilled', fresh),
+  writing('under a clone', 'newest-cloned', fresh),
+  writing('after a clone', 'cloned', fresh),
+  writing('unflushed', 'transient', fresh),
   writing('copied', 'invalidate', copied),
   writing('past the end', 'invalidate', extending, { extend: true }),
   writing('delta', 'refuse', fresh, { delta: true }),
@@ -149,6 +164,8 @@ export const TRIED: readonly Tried[] = [
   reading('a', 'invalidate'),
   reading('b', 'open'),
   reading('c', 'invalidate'),
+  reading('c', 'spilled'),
+  reading('a', 'cloned'),
   looking('read a range of b', 'invalidate', (context) =>
     read(context, 'b', { offsetBytes: 5000, lengthBytes: 9000, digest: true }),
   ),
@@ -173,6 +190,10 @@ export const TRIED: readonly Tried[] = [
   collecting('middle, flushed ahead', 'invalidate', ['b'], { names: ['b'], pace: SMALL_PACE }),
   collecting('newest', 'invalidate', ['c'], { names: ['c'] }),
   collecting('newest', 'open', ['c'], { names: ['c'] }),
+  collecting('newest', 'spilled', ['c'], { names: ['c'] }),
+  collecting('middle', 'spilled', ['b'], { names: ['b'] }),
+  collecting('clone', 'cloned', ['b'], { names: ['b'] }),
+  collecting('newest clone', 'newest-cloned', ['c'], { names: ['c'] }),
   collecting('by rule', 'invalidate', ['a', 'b'], { rules: { keepLast: 1 } }),
   collecting('by size', 'invalidate', ['a', 'b'], { maxTotalBytes: 30_000 }),
   collecting('what is invalid', 'ended', ['c'], {}),

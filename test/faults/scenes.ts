@@ -1,6 +1,8 @@
 /** What the fault sweep starts from: small machines in every state that an operation of core may find. */
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import type { CreateOptions } from '../../core/snapshot/create.ts';
 import { readSnapshot } from '../../core/snapshot/read.ts';
+import { regions } from '../../core/store/layout.ts';
 import { copyMachine } from '../damage/copy-machine.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
@@ -43,6 +45,9 @@ export interface Scene {
  * - `limited`: the newest is at its limit
  * - `ended`: the newest passed it
  * - `touched`: all snapshots are marked by mistake
+ * - `spilled`: the newest has two files already, and places for more
+ * - `cloned`, `newest-cloned`: the middle, or the newest, is a clone
+ * - `transient`: all are
  * - `left`: interrupted commands left files, and the middle snapshot is hidden
  */
 export type SceneKind =
@@ -54,6 +59,10 @@ export type SceneKind =
   | 'limited'
   | 'ended'
   | 'touched'
+  | 'spilled'
+  | 'cloned'
+  | 'newest-cloned'
+  | 'transient'
   | 'left';
 
 const CHANGES = [
@@ -95,7 +104,8 @@ async function makeSnapshots(host: MemoryHost, kind: SceneKind, frozen: Map<stri
     frozen.set(name, await rawImage(host));
     const isLimited = name === 'c' && (kind === 'limited' || kind === 'ended');
     const maxSizeBytes = isLimited ? limitOf(most[kind], CLUSTER_BYTES) : undefined;
-    await create(context, name, { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes });
+    const usual = { clusterSizeBytes: CLUSTER_BYTES, onFull, maxSizeBytes } as const;
+    await create(context, name, { ...usual, ...(await special(host, kind, name)) });
     // The newest has no digest yet, except where one is needed.
     if (name !== 'c' || kind === 'touched') await read(context, name);
     // Not the zeros, where they would count against no limit.
@@ -104,6 +114,19 @@ async function makeSnapshots(host: MemoryHost, kind: SceneKind, frozen: Map<stri
     const { failure } = await write(context, offsetBytes, data, { sync: kind !== 'open' });
     if (failure !== undefined) throw failure;
   }
+}
+
+/** What distinguishes a snapshot in scenes of its kind. */
+async function special(host: MemoryHost, kind: SceneKind, name: string): Promise<Partial<CreateOptions>> {
+  if (kind === 'transient') return { transient: true };
+  if (kind === 'cloned') return { clone: name === 'b' };
+  if (kind === 'newest-cloned') return { clone: name === 'c' };
+  if (kind !== 'spilled' || name !== 'c') return {};
+  await host.files.makeDirectory('/more', 0o755);
+  // One cluster in each file; of the two that are written at first, one goes into a second.
+  const { dataOffsetBytes } = regions({ sizeBytes: IMAGE_BYTES, clusterSizeBytes: CLUSTER_BYTES });
+  const spillPaths = Array.from({ length: 12 }, () => '/more');
+  return { spillPaths, maxStoreFileBytes: dataOffsetBytes + CLUSTER_BYTES };
 }
 
 /** Its time changes, and not a byte. */
