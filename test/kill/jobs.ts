@@ -103,10 +103,12 @@ const extendingWrite: Recipe['make'] = (scene, below) => {
   return writing(scene.image, { offsetBytes, data: content(below, lengthBytes) }, '--extend');
 };
 
-const create: Recipe['make'] = (scene) => {
+const create: Recipe['make'] = (scene, below) => {
   const name = scene.newName();
   const first = scene.model.names.length === 0 ? ['--cluster-size', String(scene.clusterSizeBytes)] : [];
-  const args = ['-q', `${scene.image}@${name}`, ...first];
+  // Whatever is killed, the boot goes on.
+  const transient = below(3) === 0 ? ['--transient'] : [];
+  const args = ['-q', `${scene.image}@${name}`, ...first, ...transient];
   return { command: 'snap-create', args, effect: { creates: name } };
 };
 
