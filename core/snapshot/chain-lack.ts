@@ -20,7 +20,7 @@ export async function whoLacks(hold: Hold, clusters: readonly number[]): Promise
   const { clusterSizeBytes, snapshots } = hold.catalog;
   const lacks: Lack[] = [];
   let nowhereYet = clusters;
-  for (const record of [...snapshots].reverse()) {
+  for (const record of newestFirst(snapshots)) {
     if (nowhereYet.length === 0) break;
     const there = await clustersOf(hold, record, nowhereYet);
     nowhereYet = nowhereYet.filter((clusterIndex) => !there.has(clusterIndex));
@@ -42,7 +42,7 @@ export async function clustersNeeded(hold: Hold, clusters: readonly number[]): P
   const { clusterSizeBytes, snapshots } = hold.catalog;
   const needed: number[] = [];
   let nowhereYet = clusters;
-  for (const record of [...snapshots].reverse()) {
+  for (const record of newestFirst(snapshots)) {
     if (nowhereYet.length === 0) break;
     const there = await clustersOf(hold, record, nowhereYet);
     const count = isAlive(record) ? clusterCount({ sizeBytes: record.sizeBytes, clusterSizeBytes }) : 0;
@@ -53,6 +53,12 @@ export async function clustersNeeded(hold: Hold, clusters: readonly number[]): P
     nowhereYet = lacking.filter((clusterIndex) => !found.has(clusterIndex));
   }
   return needed.sort((a, b) => a - b);
+}
+
+/** To the oldest that is read: what was before it, nobody reads through, and it may be as it will. */
+function newestFirst(snapshots: readonly SnapshotRecord[]): SnapshotRecord[] {
+  const oldest = snapshots.findIndex(isAlive);
+  return oldest < 0 ? [] : snapshots.slice(oldest).reverse();
 }
 
 /** The clusters that somebody lacks, ascending. */
