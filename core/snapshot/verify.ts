@@ -144,7 +144,7 @@ class Verifier {
         isRead ||= mayBeRead(store) && !isVoid(hold, store);
         // What ended with its boot may be as it will, unless somebody older reads through it.
         const owner = findByUuid(catalog, ownerUuid(store));
-        const mayBeLost = !isRead && owner !== undefined && isVoid(hold, owner);
+        const mayBeLost = !isRead && (owner === undefined || isVoid(hold, owner));
         return first >= 0 && index >= first && !mayBeLost;
       });
     });

@@ -142,7 +142,8 @@ const filesByOwner = new WeakMap<Catalog, Map<string, SnapshotRecord[]>>();
 
 /** Whether somebody may read it, or reads it still though it has no name. */
 export function mayBeRead(record: SnapshotRecord): boolean {
-  return isAlive(record) || (record.hidden && record.part === undefined);
+  // Of a transient one that has ended, the reader may have ended with its boot.
+  return isAlive(record) || (record.hidden && record.part === undefined && record.transient === undefined);
 }
 
 /** The snapshots, of those that must be kept, that outlive the boot: as long as there is one, copies are flushed. */
