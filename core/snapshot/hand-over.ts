@@ -3,6 +3,7 @@
  * store, batch by batch under the lock, each cluster checked against its hash on the way.
  */
 import { RunBuffers } from '../base/ahead.ts';
+import { bitmapBytes } from '../base/bitmap.ts';
 import {
   AppendBatch,
   type AppendTarget,
@@ -96,7 +97,10 @@ export class HandOver {
     );
   }
 
-  /** What the receiver's snapshot lacks in all its files, covers and needs, as far as the donor covers it. */
+  /**
+   * What the receiver covers, needs and lacks, as far as the donor covers it. A part gets nothing that stands between its
+   * snapshot and itself: nobody would read it there, until what hid it is removed and finds that it has it already.
+   */
   async #lacking(hold: Hold, target: AppendTarget): Promise<Lacking> {
     const geometry = (record: SnapshotRecord) => ({
       sizeBytes: record.sizeBytes,
@@ -109,9 +113,11 @@ export class HandOver {
     const bits = Buffer.alloc(Math.ceil(count / 8));
     await readOrAll(hold, this.#receiver, 'needed', { target: bits, firstByte: 0 });
     removeBits(bits, target.bitmap.bits);
-    const there = Buffer.alloc(bits.length);
-    for (const record of filesOfSame(hold.catalog, this.#receiver)) {
-      if (record.uuid === this.#receiver.uuid) continue;
+    const { snapshots } = hold.catalog;
+    const [first = this.#receiver] = filesOfSame(hold.catalog, this.#receiver);
+    const end = snapshots.findIndex(({ uuid }) => uuid === this.#receiver.uuid);
+    for (const record of snapshots.slice(snapshots.indexOf(first), end)) {
+      const there = Buffer.alloc(Math.min(bits.length, bitmapBytes(clusterCount(geometry(record)))));
       await hold.readBits(record, there, 0);
       removeBits(bits, there);
     }
