@@ -11,8 +11,8 @@ import {
   type Catalog,
   filesOfSame,
   findByUuid,
+  isAlive,
   type Leftover,
-  mayBeRead,
   newestRecord,
   type SnapshotRecord,
   withRecord,
@@ -38,7 +38,7 @@ export function neededByOlder(catalog: Catalog, uuid: string): boolean {
   const index = catalog.snapshots.findIndex((record) => record.uuid === uuid);
   const older = catalog.snapshots.slice(0, index);
   // A clone has all that those before it, and itself, still need.
-  return older.slice(older.findLastIndex(({ isClone }) => isClone) + 1).some(mayBeRead);
+  return older.slice(older.findLastIndex(({ isClone }) => isClone) + 1).some(isAlive);
 }
 
 /**

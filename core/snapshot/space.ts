@@ -2,7 +2,7 @@
 import { bitmapBytes, findBit, getBit, setBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
-import { filesOfSame, mayBeRead, type SnapshotRecord } from '../store/catalog.ts';
+import { filesOfSame, isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clonePlace } from '../store/clone-file.ts';
 import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
 import { bitmapCounts } from '../store/proof.ts';
@@ -47,7 +47,7 @@ export async function handOverBytes(hold: Hold, removed: ReadonlySet<string>): P
     if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
     donors = [];
     receiver = record;
-    needed = record.isClone ? false : needed || mayBeRead(record);
+    needed = record.isClone ? false : needed || isAlive(record);
   }
   if (receiver !== undefined) bytes += await handOverTo(hold, receiver, donors);
   return bytes;

@@ -9,7 +9,7 @@ import {
   endingText,
   findByName,
   findByUuid,
-  mayBeRead,
+  isAlive,
   ownerUuid,
   type SnapshotRecord,
   type Trust,
@@ -141,8 +141,9 @@ class Verifier {
       const first = catalog.snapshots.findIndex(({ uuid }) => !this.#named || wanted.has(uuid));
       let isRead = false;
       return catalog.snapshots.filter((store, index) => {
-        isRead ||= mayBeRead(store) && !isVoid(hold, store);
-        // What ended with its boot may be as it will, unless somebody older reads through it.
+        isRead ||= isAlive(store) && !isVoid(hold, store);
+        // What ended with its boot may be as it will, unless somebody older reads through it. Of a part that outlived its
+        // snapshot it cannot be told whether it did.
         const owner = findByUuid(catalog, ownerUuid(store));
         const mayBeLost = !isRead && (owner === undefined || isVoid(hold, owner));
         return first >= 0 && index >= first && !mayBeLost;

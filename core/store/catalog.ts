@@ -140,27 +140,23 @@ const lastClones = new WeakMap<Catalog, number>();
 /** A catalog never changes; asked for every snapshot of thousands, going through all each time would take seconds. */
 const filesByOwner = new WeakMap<Catalog, Map<string, SnapshotRecord[]>>();
 
-/** Whether somebody may read it, or reads it still though it has no name. */
-export function mayBeRead(record: SnapshotRecord): boolean {
-  // Of a transient one that has ended, the reader may have ended with its boot.
-  return isAlive(record) || (record.hidden && record.part === undefined && record.transient === undefined);
-}
-
-/** The snapshots, of those that must be kept, that outlive the boot: as long as there is one, copies are flushed. */
+/**
+ * The snapshots, of those that must be kept, that outlive the boot: as long as there is one, copies are flushed. Nameless
+ * ones too: after a reboot nobody reads them, but until they are collected they need a whole store to copy into.
+ */
 export function persistentRecords(catalog: Catalog): SnapshotRecord[] {
-  return catalog.snapshots.filter(
-    (record) => isAlive(record) && !record.hidden && record.transient === undefined,
-  );
+  return catalog.snapshots.filter((record) => isAlive(record) && record.transient === undefined);
 }
 
 /** What to say of a transient snapshot whose copies are flushed all the same; undefined where they are not. */
 export function flushKeptBy(catalog: Catalog, name: string): string | undefined {
   const [persistent] = persistentRecords(catalog);
   if (persistent === undefined) return undefined;
-  return `${name}: its copies are flushed while ${persistent.name}, which is not transient, reads through its store`;
+  const which = `${persistent.name}${persistent.hidden ? ' (removed, not yet reclaimed)' : ''}`;
+  return `${name}: its copies are flushed while ${which}, which is not transient, reads through its store`;
 }
 
-/** Whether somebody may still read it, so that its content must be kept. */
+/** Whether somebody may still read it, be it one who began when it had a name, so that its content must be kept. */
 export function isAlive(record: SnapshotRecord): boolean {
   return record.trust !== 'invalid';
 }

@@ -177,7 +177,7 @@ export class Model {
     const older = this.snapshots.slice(0, at);
     const receiver = older.at(-1);
     this.snapshots = this.snapshots.filter((it) => it !== snapshot);
-    if (receiver === undefined || !older.some((it) => isAlive(it) || it.hidden)) return;
+    if (receiver === undefined || !older.some(isAlive)) return;
     for (const [index, kind] of snapshot.copied) {
       const covered = index * this.clusterSizeBytes < receiver.frozen.length;
       if (!covered || !receiver.needed.has(index) || receiver.copied.has(index)) continue;
