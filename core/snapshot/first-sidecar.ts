@@ -53,7 +53,8 @@ export async function buildFirstSidecar(
     ...figureIn(record.uuid, EMPTY_STORE_RECORD),
   };
   let sidecar: Sidecar | undefined;
-  let storePath: string | undefined;
+  /** Only what we made is ours to take back. */
+  const made: string[] = [];
   try {
     const stateFile = await createLike(files, path.join(buildPath, STATE_FILE), like);
     sidecar = new Sidecar(host, buildPath, stateFile);
@@ -64,8 +65,7 @@ export async function buildFirstSidecar(
     const makePath = path.resolve(buildPath, record.storePath);
     const bitmaps = candidate && { candidate, needed: candidate };
     const store = await StoreFile.create(files, makePath, storeIdentity(catalog, record), like, bitmaps);
-    // Only now it is ours, and ours to take back.
-    storePath = makePath;
+    made.push(makePath);
     try {
       await remarkOwner(volume.context, originStat, store);
       if (fill !== undefined) {
@@ -79,15 +79,16 @@ export async function buildFirstSidecar(
       const clone = clonePlace({ path: makePath, followed: false }).path;
       const identity = storeIdentity(catalog, record);
       await makeClone(files, volume.origin, { path: clone, identity, like });
+      made.push(clone);
     }
-    await files.syncDirectory(path.dirname(storePath));
+    await files.syncDirectory(path.dirname(makePath));
     await sidecar.replaceCatalog(catalog);
     await giveLike(directoryAt(files, buildPath), directoryLikeImage(originStat));
     await files.syncDirectory(buildPath);
     await files.rename(buildPath, finalPath);
   } catch (error) {
     await quietly(async () => sidecar?.close());
-    await removeBuild(volume, buildPath, storePath);
+    await removeBuild(volume, buildPath, made);
     throw error;
   }
   const quiet =
@@ -114,14 +115,13 @@ async function finish(volume: Volume, sidecar: Sidecar, state: State, phase: Pha
 }
 
 /** Takes back what a failed creation made, and nothing else. */
-async function removeBuild(volume: Volume, buildPath: string, storePath: string | undefined): Promise<void> {
+async function removeBuild(volume: Volume, buildPath: string, made: readonly string[]): Promise<void> {
   const { files } = volume.context.host;
   await quietly(async () => {
     for (const name of await files.list(buildPath)) await files.remove(path.join(buildPath, name));
     await files.removeDirectory(buildPath);
   });
-  if (storePath === undefined || path.dirname(storePath) === buildPath) return;
-  for (const filePath of [storePath, clonePlace({ path: storePath, followed: false }).path]) {
+  for (const filePath of made.filter((each) => path.dirname(each) !== buildPath)) {
     await quietly(async () => (await files.stat(filePath)) !== undefined && files.remove(filePath));
   }
 }
