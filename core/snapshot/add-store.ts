@@ -3,10 +3,11 @@
  * durable, and the catalog that says both is committed. A new snapshot begins so, and a part of one whose file is full.
  */
 import * as path from 'node:path';
-import { hasCode, quietly } from '../base/errors.ts';
+import { hasCode, quietly, SnapError } from '../base/errors.ts';
 import { RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
+  endsAtClone,
   isAlive,
   newestRecord,
   persistentRecords,
@@ -70,20 +71,38 @@ export async function addStore(
   }
 }
 
-/** As a store: durable, and under its name only then. Where it cannot be made, the store goes too. */
+/**
+ * As a store: durable, and under its name only then. Where it cannot be made, the store goes too. Older snapshots end at
+ * the clone, so that a change from outside which it has would be theirs, and would never be noticed.
+ */
 async function addClone(hold: Hold, record: SnapshotRecord, identity: StoreIdentity): Promise<void> {
   const { files } = hold.context.host;
   const store = hold.sidecar.storePlace(record);
   const { path: finalPath, followed } = clonePlace(store);
   const makePath = followed ? finalPath : `${finalPath}${UNFINISHED_SUFFIX}`;
+  const made = [store.path];
   try {
     await makeClone(files, hold.origin, { path: makePath, identity, like: likeImage(hold.originStat) });
+    made.push(makePath);
+    await checkUnchanged(hold);
     if (!followed) await files.rename(makePath, finalPath);
+    made.push(finalPath);
     await files.syncDirectory(path.dirname(finalPath));
   } catch (error) {
-    await quietly(() => files.remove(store.path));
+    for (const filePath of made) await quietly(() => files.remove(filePath));
     throw error;
   }
+}
+
+/** @throws `io` where a trusted snapshot reads from the origin, which is not as it was when the lock was taken */
+async function checkUnchanged({ image, catalog, origin, originStat }: Hold): Promise<void> {
+  if (!catalog.snapshots.some((each) => each.trust === 'valid' && !endsAtClone(catalog, each))) return;
+  const { sizeBytes, modifiedNs } = await origin.stat();
+  if (sizeBytes === originStat.sizeBytes && modifiedNs === originStat.modifiedNs) return;
+  throw new SnapError('io', `${image}: was changed outside imgsnap while it was cloned`, {
+    path: image,
+    hint: 'run the command again',
+  });
 }
 
 /** What the newest store has, with its bits on disk, since from now on nobody looks after them. */

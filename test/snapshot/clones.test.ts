@@ -1,7 +1,9 @@
 /** Clones beside what else there is: other snapshots, limits, changes from outside, files that are not ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SmallMachine } from '../support/small-machine.ts';
+import { testContext } from '../support/context.ts';
+import { create, noise, withFile } from '../support/image.ts';
+import { CLUSTER_BYTES, FROZEN, SmallMachine } from '../support/small-machine.ts';
 
 test('no file is removed that stands where the clone would', async () => {
   const machine = await SmallMachine.make();
@@ -14,4 +16,18 @@ test('no file is removed that stands where the clone would', async () => {
     assert.deepEqual(await files.list('/elsewhere'), ['s.clone']);
     if (name === 'first') await machine.create('other');
   }
+});
+
+test('a change from outside just before the clone is made is not taken for what older snapshots had', async () => {
+  const machine = await SmallMachine.make();
+  await machine.create('old');
+  const session = machine.host.session(async ({ kind, path }) => {
+    if (kind !== 'create' || !path.includes('.clone')) return;
+    await withFile(machine.host, 'update', (file) => file.write(noise(9, CLUSTER_BYTES), 0));
+  });
+  await assert.rejects(create(testContext(session), 'clone', { clone: true }), { code: 'io' });
+  await assert.rejects(machine.readsAs('old', FROZEN), { code: 'modified' });
+  const left = await machine.host.files.list('/disk.img.snap');
+  assert.equal(left.filter((name) => /cow|clone/.test(name)).length, 1, left.join(' '));
+  await machine.create('clone', { clone: true });
 });
