@@ -9,6 +9,7 @@ import { inUseOffset } from '../io/lock-offsets.ts';
 import { type Pace, RepairNeeded } from '../store/append.ts';
 import {
   type Catalog,
+  endsAtClone,
   filesOfSame,
   findByUuid,
   isAlive,
@@ -39,6 +40,18 @@ export function neededByOlder(catalog: Catalog, uuid: string): boolean {
   const older = catalog.snapshots.slice(0, index);
   // A clone has all that those before it, and itself, still need.
   return older.slice(older.findLastIndex(({ isClone }) => isClone) + 1).some(isAlive);
+}
+
+/** Whether snapshots that read through a clone would come to an origin without it that is shorter than they are. */
+function wouldEndOlder({ catalog, originStat }: Hold, clone: SnapshotRecord): boolean {
+  const without = { ...catalog, snapshots: catalog.snapshots.filter(({ uuid }) => uuid !== clone.uuid) };
+  return without.snapshots.some(
+    (record) =>
+      isAlive(record) &&
+      record.sizeBytes > originStat.sizeBytes &&
+      endsAtClone(catalog, record) &&
+      !endsAtClone(without, record),
+  );
 }
 
 /**
@@ -74,6 +87,8 @@ async function removeOne(
       if (findByUuid(hold.catalog, record.part?.ofUuid ?? NIL_UUID) !== undefined)
         return { outcome: 'hidden', bytesFreed: 0 };
       if (isInUse(hold, record)) return hide(hold, record, 'it is being read');
+      if (record.isClone && wouldEndOlder(hold, record))
+        return hide(hold, record, 'the image is shorter than older snapshots, which only this keeps');
       if (!neededByOlder(hold.catalog, uuid))
         return takeOut(hold, unneededFiles(hold.catalog, record), { handOver: undefined, handedBytes });
       const receiver = olderNeighbour(hold.catalog, uuid);

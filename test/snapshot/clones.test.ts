@@ -1,8 +1,9 @@
 /** Clones beside what else there is: other snapshots, limits, changes from outside, files that are not ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { testContext } from '../support/context.ts';
-import { create, noise, withFile } from '../support/image.ts';
+import { create, IMAGE, noise, withFile } from '../support/image.ts';
 import { CLUSTER_BYTES, FROZEN, SmallMachine } from '../support/small-machine.ts';
 
 test('no file is removed that stands where the clone would', async () => {
@@ -30,4 +31,47 @@ test('a change from outside just before the clone is made is not taken for what 
   const left = await machine.host.files.list('/disk.img.snap');
   assert.equal(left.filter((name) => /cow|clone/.test(name)).length, 1, left.join(' '));
   await machine.create('clone', { clone: true });
+});
+
+test('a clone stays while the image is shorter than older snapshots', async () => {
+  const machine = await SmallMachine.make();
+  await machine.create('old');
+  await machine.create('clone', { clone: true });
+  await machine.write(2, 2);
+  await machine.resizeOutside(10 * CLUSTER_BYTES);
+  await machine.remove('clone');
+  await machine.readsAs('old', FROZEN);
+  await machine.create('new');
+  await machine.write(3, 3);
+  await machine.collect();
+  await machine.readsAs('old', FROZEN);
+  await machine.remove('old');
+  await machine.collect();
+  const names = async () => (await machine.records()).map(({ name }) => name);
+  assert.deepEqual(await names(), ['new']);
+});
+
+test('one that hands over while the image becomes shorter stays, too', async () => {
+  const machine = await SmallMachine.make();
+  await machine.create('old');
+  await machine.create('clone', { clone: true });
+  await machine.write(2, 2);
+  let isShorter = false;
+  const session = machine.host.session(async ({ kind, to }) => {
+    if (kind !== 'rename' || !to?.endsWith('catalog.json') || isShorter) return;
+    isShorter = true;
+    await machine.resizeOutside(10 * CLUSTER_BYTES);
+  });
+  await collectSnapshots(testContext(session), IMAGE, { names: ['clone'], dryRun: false });
+  assert.ok(isShorter);
+  await machine.readsAs('old', FROZEN);
+  assert.deepEqual(
+    (await machine.records()).map(({ name, hidden }) => `${name} ${hidden}`),
+    ['old false', 'clone true'],
+  );
+  // As long again, the image has zeros there that no snapshot had.
+  await machine.resizeOutside(FROZEN.length);
+  await machine.collect();
+  assert.equal((await machine.records()).length, 1);
+  await machine.readsAs('old', FROZEN);
 });
