@@ -9,6 +9,7 @@ import {
   type Catalog,
   endsAtClone,
   isAlive,
+  MAX_SNAPSHOT_COUNT,
   newestRecord,
   persistentRecords,
   type SnapshotRecord,
@@ -30,12 +31,21 @@ import { prepareStorePath } from './store-path.ts';
  */
 export type Fill = (store: StoreFile, firstBatch: number) => Promise<FlushRecord>;
 
+/** @throws `refused` where one more, be it a part, would make a catalog that nobody reads */
+export function checkCount(image: string, snapshots: readonly SnapshotRecord[]): void {
+  if (snapshots.length < MAX_SNAPSHOT_COUNT) return;
+  throw new SnapError('refused', `${image}: has ${MAX_SNAPSHOT_COUNT} snapshots, the most there can be`, {
+    path: image,
+    hint: 'remove some with snap-gc',
+  });
+}
+
 /**
  * In an exclusive hold.
  * @param withRecord the catalog with `record` as its last
  * @param candidate a bit a cluster; absent where the store needs all
  * @param fill the store is empty where absent
- * @throws what the disk says, or `exists`; then nothing is left of the store, unless the catalog has it all the same
+ * @throws what the disk says, `exists` or `refused`; then nothing is left of the store, unless the catalog has it all the same
  */
 export async function addStore(
   hold: Hold,
@@ -44,6 +54,7 @@ export async function addStore(
   candidate?: Buffer,
   fill?: Fill,
 ): Promise<void> {
+  checkCount(hold.image, hold.catalog.snapshots);
   await hold.ensureOpen();
   const previous = newestRecord(hold.catalog);
   const sealed = await figureToSeal(hold);

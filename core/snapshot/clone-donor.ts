@@ -12,7 +12,7 @@ import { formatTime } from '../base/time.ts';
 import { uuidFromRandom } from '../base/uuid.ts';
 import type { Run } from '../store/append.ts';
 import { findByUuid, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
-import { clusterLengthBytes } from '../store/layout.ts';
+import { clusterLengthBytes, MAX_CLUSTER_COUNT } from '../store/layout.ts';
 import { addStore } from './add-store.ts';
 import { Chain } from './chain.ts';
 import type { Donor, Found, Lacking } from './donor.ts';
@@ -117,7 +117,8 @@ export class CloneDonor implements Donor {
       uuid,
       number: hold.catalog.nextNumber,
       created: formatTime(host.now()),
-      sizeBytes: hold.originStat.sizeBytes,
+      // As large as any snapshot may be, whatever the origin has become.
+      sizeBytes: Math.min(hold.originStat.sizeBytes, hold.catalog.clusterSizeBytes * MAX_CLUSTER_COUNT),
       trust: 'valid',
       hidden: true,
       onFull: 'invalidate',

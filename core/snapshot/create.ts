@@ -10,16 +10,10 @@ import { uuidFromRandom, uuidText } from '../base/uuid.ts';
 import type { Selection } from '../contents/selection.ts';
 import { closeAll } from '../io/close-all.ts';
 import type { RandomAccessFile } from '../io/file-system.ts';
-import {
-  type Catalog,
-  flushKeptBy,
-  MAX_SNAPSHOT_COUNT,
-  type SnapshotRecord,
-  STORE_SUFFIX,
-} from '../store/catalog.ts';
+import { type Catalog, flushKeptBy, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
 import { clusterCount, type Geometry } from '../store/layout.ts';
 import { sidecarPath } from '../store/sidecar.ts';
-import { addStore, type Fill } from './add-store.ts';
+import { addStore, checkCount, type Fill } from './add-store.ts';
 import { closeState } from './closing.ts';
 import { checkClusterSize, chooseClusterSize } from './cluster-size.ts';
 import type { Context } from './context.ts';
@@ -140,12 +134,7 @@ async function planSnapshot(
   });
   checkLimit(image, options.maxSizeBytes, clusterSizeBytes);
   if (options.source !== undefined) checkFirst(image, snapshots);
-  if (snapshots.length >= MAX_SNAPSHOT_COUNT) {
-    throw new SnapError('refused', `${image}: has ${MAX_SNAPSHOT_COUNT} snapshots, the most there can be`, {
-      path: image,
-      hint: 'remove some with snap-gc',
-    });
-  }
+  checkCount(image, snapshots);
   const created = options.created ?? formatTime(host.now());
   const name = chooseName(image, snapshots, reference.name, created);
   const uuid = uuidFromRandom(host.randomBytes(16));
