@@ -7,7 +7,7 @@ import { isZero } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { formatTime } from '../base/time.ts';
 import { formatSize } from '../base/units.ts';
-import { isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
+import { endsAtClone, isAlive, type SnapshotRecord, withRecord } from '../store/catalog.ts';
 import { clusterLengthBytes, ENTRY } from '../store/layout.ts';
 import { newestRecordOf } from '../store/proof.ts';
 import { type Lack, neededBy, whoLacks } from './chain-lack.ts';
@@ -59,6 +59,11 @@ async function limitUsageBytes(
   return slotCount * clusterSizeBytes;
 }
 
+/** Whether copies may be made on its account: none are that stand behind a clone which its chain ends at. */
+function isLimited({ catalog }: Hold, record: SnapshotRecord): boolean {
+  return isAlive(record) && !record.hidden && !endsAtClone(catalog, record);
+}
+
 /** A snapshot whose limit is nearly used up. */
 export interface NearLimit {
   readonly record: SnapshotRecord;
@@ -72,7 +77,7 @@ export interface NearLimit {
  * @param told UUIDs of those that need not be looked at any more
  */
 export async function nearLimit(hold: Hold, told: ReadonlySet<string>): Promise<NearLimit | undefined> {
-  const owner = hold.catalog.snapshots.findLast((record) => isAlive(record) && !record.hidden);
+  const owner = hold.catalog.snapshots.findLast((record) => isLimited(hold, record));
   if (owner?.maxSizeBytes === undefined || told.has(owner.uuid)) return undefined;
   const { maxSizeBytes } = owner;
   const active = await hold.active();
@@ -95,7 +100,7 @@ export async function limitReached(
   const ended = new Set<string>();
   const seen: SlotCounts = new Map();
   let lacks: readonly Lack[] | undefined;
-  const mayEnd = hold.catalog.snapshots.filter((record) => isAlive(record) && !record.hidden).reverse();
+  const mayEnd = hold.catalog.snapshots.filter((record) => isLimited(hold, record)).reverse();
   let needed = missing;
   for (const owner of mayEnd) {
     if (ended.size > 0) {

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { KilledError } from '../sim/system-error.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, noise, withFile } from '../support/image.ts';
+import { create, IMAGE, limitOf, noise, withFile } from '../support/image.ts';
 import { CLUSTER_BYTES, FROZEN, SmallMachine } from '../support/small-machine.ts';
 
 test('no file is removed that stands where the clone would', async () => {
@@ -74,4 +75,29 @@ test('one that hands over while the image becomes shorter stays, too', async () 
   await machine.collect();
   assert.equal((await machine.records()).length, 1);
   await machine.readsAs('old', FROZEN);
+});
+
+test('what is copied behind a clone counts against no limit of a snapshot that ends at it', async () => {
+  const machine = await SmallMachine.make();
+  await machine.create('old', { maxSizeBytes: limitOf(1, CLUSTER_BYTES) });
+  await machine.create('clone', { clone: true });
+  let commits = 0;
+  // What it is compared with is there, and is left.
+  const killed = machine.host.session(({ kind, path, to }) => {
+    if (kind === 'rename' && to?.endsWith('catalog.json')) commits += 1;
+    if (kind === 'read' && path.endsWith('.clone') && commits > 0) killed.kill();
+  });
+  const removal = collectSnapshots(testContext(killed), IMAGE, { names: ['clone'], dryRun: false });
+  await assert.rejects(removal, KilledError);
+  assert.equal((await machine.records()).length, 3);
+  // As where it was read when it was to be removed.
+  await machine.changeCatalog((catalog) => ({
+    ...catalog,
+    snapshots: catalog.snapshots.map((each) => (each.isClone ? { ...each, hidden: true } : each)),
+  }));
+  await machine.write(0, 2, 8);
+  await machine.readsAs('old', FROZEN);
+  await machine.collect();
+  await machine.readsAs('old', FROZEN);
+  assert.equal((await machine.records()).length, 1);
 });
