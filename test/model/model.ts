@@ -14,13 +14,15 @@ export interface Limit {
 }
 
 export interface ModelSnapshot {
-  /** Counts creations; never used again. */
+  /** Rises; never used again. */
   readonly number: number;
   readonly name: string;
   /** As the image was, but zero where it is no candidate; meaningless once it is not valid, but for its length. */
   readonly frozen: Buffer;
   readonly limit: Limit | undefined;
   readonly transient: boolean;
+  /** It has all of its clusters, and so those before it never come to the image. */
+  readonly clone: boolean;
   readonly candidates: ReadonlySet<number>;
   /** What its store may be handed: candidates, and what older ones had not copied yet when it was made. */
   readonly needed: ReadonlySet<number>;
@@ -59,7 +61,6 @@ export class Model {
   clusterSizeBytes = DEFAULT_CLUSTER_BYTES;
   /** In the order of creation. */
   snapshots: ModelSnapshot[] = [];
-  #nextNumber = 1;
 
   constructor(image: Buffer) {
     this.image = image;
@@ -74,9 +75,14 @@ export class Model {
     name: string,
     limit: Limit | undefined,
     clusterSizeBytes: number,
-    how: { readonly transient: boolean; readonly isCandidate: (index: number) => boolean },
+    how: {
+      readonly number: number;
+      readonly transient: boolean;
+      readonly clone: boolean;
+      readonly isCandidate: (index: number) => boolean;
+    },
   ): void {
-    const { transient, isCandidate } = how;
+    const { number, transient, clone, isCandidate } = how;
     if (this.snapshots.length === 0) this.clusterSizeBytes = clusterSizeBytes;
     const frozen = Buffer.from(this.image);
     const candidates = new Set<number>();
@@ -86,14 +92,13 @@ export class Model {
     }
     const previous = this.snapshots.at(-1);
     const inherited = [...(previous?.needed ?? [])].filter((index) => !previous?.copied.has(index));
-    const number = this.#nextNumber;
-    this.#nextNumber += 1;
     this.snapshots.push({
       number,
       name,
       frozen,
       limit,
       transient,
+      clone,
       candidates,
       needed: new Set([...candidates, ...inherited]),
       copied: new Map(),
@@ -115,7 +120,9 @@ export class Model {
     for (;;) {
       const missing = this.#missing(extents, ended);
       const slots = missing.filter((index) => !this.#isZeroCluster(index));
-      const owner = this.snapshots.findLast((it) => isAlive(it) && !it.hidden && !ended.includes(it));
+      const owner = this.snapshots.findLast(
+        (it) => isAlive(it) && !it.hidden && !ended.includes(it) && !this.#endsAtClone(it),
+      );
       if (!this.#isOverLimit(owner, slots.length) || missing.length === 0) {
         // As long as in the newest snapshot, whose store it is, though the image may be shorter by now.
         const endBytes = this.snapshots.at(-1)?.frozen.length ?? 0;
@@ -151,6 +158,7 @@ export class Model {
   /** Somebody wrote past core: what was not copied in time is not what it was. */
   changeOutside(image: Buffer): void {
     for (const snapshot of this.snapshots) {
+      if (this.#endsAtClone(snapshot)) continue;
       if (image.length < snapshot.frozen.length) snapshot.trust = 'invalid';
       else if (snapshot.trust === 'valid' && this.reachesOrigin(snapshot)) snapshot.trust = 'modified';
     }
@@ -164,6 +172,7 @@ export class Model {
 
   /** Whether any cluster of the snapshot is nowhere but in the image. */
   reachesOrigin(snapshot: ModelSnapshot): boolean {
+    if (this.#endsAtClone(snapshot)) return false;
     const later = this.snapshots.slice(this.snapshots.indexOf(snapshot));
     for (const index of snapshot.candidates) {
       if (!later.some(({ copied }) => copied.has(index))) return true;
@@ -171,13 +180,29 @@ export class Model {
     return false;
   }
 
-  /** Takes a snapshot away; what it has goes to the next older one where anybody may still read that far back. */
+  #endsAtClone(snapshot: ModelSnapshot): boolean {
+    return this.snapshots.slice(this.snapshots.indexOf(snapshot)).some(({ clone }) => clone);
+  }
+
+  /** Whether snapshots that are longer than the image would come to it without this one. */
+  keepsLonger(snapshot: ModelSnapshot): boolean {
+    if (this.snapshots.findLast(({ clone }) => clone) !== snapshot) return false;
+    const before = this.snapshots.slice(0, this.snapshots.indexOf(snapshot));
+    const from = before.findLastIndex(({ clone }) => clone) + 1;
+    return before.slice(from).some((it) => isAlive(it) && it.frozen.length > this.image.length);
+  }
+
+  /**
+   * Takes a snapshot away; what it has goes to the next older one where anybody may still read that far back. What goes
+   * there of a clone follows from what is different without it; that is left to whoever looks.
+   */
   remove(snapshot: ModelSnapshot): void {
     const at = this.snapshots.indexOf(snapshot);
     const older = this.snapshots.slice(0, at);
     const receiver = older.at(-1);
     this.snapshots = this.snapshots.filter((it) => it !== snapshot);
-    if (receiver === undefined || !older.some(isAlive)) return;
+    const behindClone = older.slice(older.findLastIndex(({ clone }) => clone) + 1);
+    if (receiver === undefined || !behindClone.some(isAlive)) return;
     for (const [index, kind] of snapshot.copied) {
       const covered = index * this.clusterSizeBytes < receiver.frozen.length;
       if (!covered || !receiver.needed.has(index) || receiver.copied.has(index)) continue;
@@ -217,8 +242,12 @@ export class Model {
     }
     const lacks = (snapshot: ModelSnapshot, index: number) =>
       snapshot.candidates.has(index) &&
-      !this.snapshots.slice(this.snapshots.indexOf(snapshot)).some(({ copied }) => copied.has(index));
+      !this.snapshots.slice(this.snapshots.indexOf(snapshot)).some((it) => this.#has(it, index));
     return [...missing].filter((index) => alive.some((it) => lacks(it, index))).sort((a, b) => a - b);
+  }
+
+  #has({ clone, frozen, copied }: ModelSnapshot, index: number): boolean {
+    return copied.has(index) || (clone && index * this.clusterSizeBytes < frozen.length);
   }
 
   /** The image's bytes of a cluster of the newest snapshot. */

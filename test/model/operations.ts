@@ -24,6 +24,8 @@ export interface CreateOp {
   readonly limit: { readonly clusters: number; readonly onFull: 'invalidate' | 'refuse' } | undefined;
   /** Ends with the next reboot. */
   readonly transient: boolean;
+  /** Then nothing else of what is here counts but name and size of clusters. */
+  readonly clone: boolean;
   /** So many clusters a file takes, and then copying goes on in the next. */
   readonly clustersInFile: number | undefined;
   /** Counts only while there is no snapshot. */
@@ -133,6 +135,7 @@ function creates(trouble: fc.Arbitrary<Trouble | undefined>): fc.Arbitrary<Creat
     limit: limits,
     clustersInFile: oneIn(4, fc.integer({ min: 1, max: 6 })),
     transient: fc.constantFrom(false, false, false, true),
+    clone: fc.constantFrom(false, false, false, false, true),
     clusterSizeBytes: fc.constantFrom(...CLUSTER_SIZES_BYTES),
     candidateSeed: oneIn(2, seeds),
     trouble,

@@ -221,7 +221,14 @@ export class World {
     return ending;
   }
 
-  async #create(op: CreateOp): Promise<void> {
+  async #create(given: CreateOp): Promise<void> {
+    const nothingElse = {
+      limit: undefined,
+      transient: false,
+      clustersInFile: undefined,
+      candidateSeed: undefined,
+    };
+    const op = given.clone ? { ...given, ...nothingElse } : given;
     const { clusterSizeBytes } = this.#model.snapshots.length === 0 ? op : this.#model;
     const limit = op.limit && {
       maxSizeBytes: limitOf(op.limit.clusters, clusterSizeBytes),
@@ -233,7 +240,7 @@ export class World {
     const limitText = limit ? ` --max-size ${limit.maxSizeBytes} --on-full ${limit.onFull}` : '';
     const candidateText = candidateSeed === undefined ? '' : ` --candidates (seed ${candidateSeed})`;
     this.#say(
-      `create ${op.name ?? '(default name)'}${transient ? ' --transient' : ''} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${candidateText}${troubleText(op.trouble)}`,
+      `create ${op.name ?? '(default name)'}${transient ? ' --transient' : ''}${op.clone ? ' --clone' : ''} --cluster-size ${clusterSizeBytes}${limitText}${op.clustersInFile ? `, ${op.clustersInFile} a file` : ''}${candidateText}${troubleText(op.trouble)}`,
     );
     const spilling = op.clustersInFile && {
       spillPaths: Array.from({ length: 60 }, () => path.dirname(IMAGE)),
@@ -247,7 +254,14 @@ export class World {
     };
     const taken = this.#model.visible.some(({ name }) => name === op.name);
     const ending = await this.#run(op.trouble, (context) =>
-      create(context, op.name, { clusterSizeBytes, transient, ...limit, ...spilling, candidates }),
+      create(context, op.name, {
+        clusterSizeBytes,
+        transient,
+        clone: op.clone,
+        ...limit,
+        ...spilling,
+        candidates,
+      }),
     );
     this.#ended(ending);
     let name = ending.value?.name;
@@ -266,7 +280,9 @@ export class World {
     if (op.name !== undefined && name !== undefined) assert.equal(name, op.name);
     if (name === undefined) return;
     assert.match(name, op.name === undefined ? /^\d{8}T\d{6}Z(-\d+)?$/ : /^[a-f]$/);
-    this.#model.create(name, limit, clusterSizeBytes, { transient, isCandidate });
+    const number = (await this.#observe()).at(-1)?.number ?? 0;
+    assert.ok(number > (this.#model.snapshots.at(-1)?.number ?? 0), 'numbers rise');
+    this.#model.create(name, limit, clusterSizeBytes, { number, transient, clone: op.clone, isCandidate });
   }
 
   async #write(op: WriteOp): Promise<void> {
@@ -346,26 +362,26 @@ export class World {
     const { visible } = this.#model;
     if (visible.length === 0) return;
     const targets = new Set(op.picks.map((pick) => visible[pick % visible.length]?.name ?? ''));
-    this.#say(`remove ${[...targets].join(' ')}${troubleText(op.trouble)}`);
-    const ending = await this.#run(op.trouble, (context) =>
+    const goes = visible.filter(({ name }) => targets.has(name));
+    const trouble = withoutClones(goes) ? op.trouble : undefined;
+    this.#say(`remove ${[...targets].join(' ')}${troubleText(trouble)}`);
+    const ending = await this.#run(trouble, (context) =>
       collectSnapshots(context, IMAGE, { names: [...targets], dryRun: false }),
     );
     this.#ended(ending);
     if (!ending.troubled) assert.equal(ending.error, undefined);
-    await this.#afterRemoval(
-      visible.filter(({ name }) => targets.has(name)),
-      ending,
-    );
+    await this.#afterRemoval(goes, ending);
   }
 
   async #collect(op: CollectOp): Promise<void> {
     const rules = op.keepLast === undefined ? 'without rules' : `--keep-last ${op.keepLast}`;
-    this.#say(`collect ${rules}${op.dryRun ? ' --dry-run' : ''}${troubleText(op.trouble)}`);
     const { snapshots } = this.#model;
     const valid = snapshots.filter(({ trust, hidden }) => trust !== 'invalid' && !hidden);
     const kept = new Set(op.keepLast === undefined ? valid : valid.slice(-op.keepLast));
     const goes = snapshots.filter((it) => !kept.has(it));
-    const ending = await this.#run(op.trouble, (context) =>
+    const trouble = withoutClones(goes) ? op.trouble : undefined;
+    this.#say(`collect ${rules}${op.dryRun ? ' --dry-run' : ''}${troubleText(trouble)}`);
+    const ending = await this.#run(trouble, (context) =>
       collectSnapshots(context, IMAGE, { rules: { keepLast: op.keepLast }, dryRun: op.dryRun }),
     );
     this.#ended(ending);
@@ -384,6 +400,7 @@ export class World {
   async #afterRemoval(goes: readonly ModelSnapshot[], ending: Ending<unknown>): Promise<void> {
     if (!ending.troubled) {
       for (const snapshot of goes) this.#removeOrHide(snapshot);
+      if (!withoutClones(goes)) await this.#takeOver(goes);
       return;
     }
     const observed = await this.#observe();
@@ -404,8 +421,22 @@ export class World {
     });
   }
 
+  /** What was handed over of clones. It is right if the snapshots are, which is looked at next. */
+  async #takeOver(goes: readonly ModelSnapshot[]): Promise<void> {
+    const { snapshots, clusterSizeBytes } = this.#model;
+    const most = Math.max(...goes.map(({ clone, frozen }) => (clone ? frozen.length / clusterSizeBytes : 0)));
+    const observed = await this.#observe();
+    snapshots.forEach(({ copied, needed }, at) => {
+      for (const index of observed[at]?.copied ?? []) {
+        if (copied.has(index)) continue;
+        assert.ok(needed.has(index) && index < most, `cluster ${index} was handed over for nothing`);
+        copied.set(index, 'handed-over');
+      }
+    });
+  }
+
   #removeOrHide(snapshot: ModelSnapshot): void {
-    if (this.#inUse.has(snapshot)) snapshot.hidden = true;
+    if (this.#inUse.has(snapshot) || this.#model.keepsLonger(snapshot)) snapshot.hidden = true;
     else this.#model.remove(snapshot);
   }
 
@@ -579,6 +610,11 @@ export class World {
     const part = await read(context, name, { offsetBytes: from, lengthBytes: to - from });
     assert.ok(part.equals(frozen.subarray(from, to)), `${name} differs from ${from} to ${to}`);
   }
+}
+
+/** While one of a clone's removal is interrupted, there is a snapshot more, of which the model knows nothing. */
+function withoutClones(snapshots: readonly ModelSnapshot[]): boolean {
+  return !snapshots.some(({ clone }) => clone);
 }
 
 /** None, some or nearly all, in runs of different lengths. */
