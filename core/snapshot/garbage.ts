@@ -36,7 +36,9 @@ export async function findGarbage(hold: Hold): Promise<string[]> {
   for (const record of hold.catalog.snapshots) {
     garbage.push(...(await unfinishedParts(hold, record)));
   }
-  garbage.push(...(await leftoverPaths(hold)));
+  for (const leftover of hold.catalog.leftovers ?? []) {
+    if (await isLeft(hold, leftover)) garbage.push(leftover.path);
+  }
   return garbage;
 }
 
@@ -60,36 +62,45 @@ async function isStoreOfSidecar(
   }
 }
 
-/** What is left of removed stores outside of the sidecar. */
-async function leftoverPaths(hold: Hold): Promise<string[]> {
+/** Whether a removed store outside of the sidecar is still there; undefined where it cannot be looked at. */
+async function isLeft(hold: Hold, { uuid, path: filePath }: Leftover): Promise<boolean | undefined> {
   const { files } = hold.context.host;
-  const { sidecarUuid, leftovers = [] } = hold.catalog;
-  const found: string[] = [];
-  for (const { uuid, path: filePath } of leftovers) {
-    if ((await files.linkStat(filePath))?.kind !== 'file') continue;
-    if (await isStoreOfSidecar(files, filePath, sidecarUuid, uuid)) found.push(filePath);
+  try {
+    if ((await files.linkStat(filePath))?.kind !== 'file') return false;
+    return await isStoreOfSidecar(files, filePath, hold.catalog.sidecarUuid, uuid);
+  } catch (error) {
+    if (!hasCode(error, 'not-found', 'io')) throw error;
+    return undefined;
   }
-  return found;
 }
 
 /**
  * In an exclusive hold: removes what is left of removed stores outside of the sidecar, and forgets them once that is
- * durable. Of a disk that is not mounted nothing is known, and they are remembered.
+ * durable. Of a disk that is not mounted, or a place that cannot be looked at, nothing is known, and they are remembered.
  */
 export async function removeLeftovers(hold: Hold): Promise<void> {
   const { files } = hold.context.host;
-  const { leftovers = [] } = hold.catalog;
-  if (leftovers.length === 0) return;
-  for (const filePath of await leftoverPaths(hold)) await files.remove(filePath);
-  const reachable = new Set<string>();
-  for (const directory of new Set(leftovers.map((each) => path.dirname(each.path)))) {
-    if ((await files.stat(directory))?.kind !== 'directory') continue;
-    await files.syncDirectory(directory);
-    reachable.add(directory);
+  const done: Leftover[] = [];
+  const unreachable = new Set<string>();
+  for (const leftover of hold.catalog.leftovers ?? []) {
+    const isThere = await isLeft(hold, leftover);
+    if (isThere) await files.remove(leftover.path);
+    if (isThere !== undefined) done.push(leftover);
   }
-  const isKept = (each: Leftover) => !reachable.has(path.dirname(each.path));
-  if (leftovers.every(isKept)) return;
-  await hold.commit((catalog) => ({ ...catalog, leftovers: catalog.leftovers?.filter(isKept) ?? [] }));
+  for (const directory of new Set(done.map((each) => path.dirname(each.path)))) {
+    if ((await files.stat(directory))?.kind === 'directory') await files.syncDirectory(directory);
+    else unreachable.add(directory);
+  }
+  const forgotten = new Set(
+    done
+      .filter((each) => !unreachable.has(path.dirname(each.path)))
+      .map((each) => `${each.uuid} ${each.path}`),
+  );
+  if (forgotten.size === 0) return;
+  await hold.commit((catalog) => ({
+    ...catalog,
+    leftovers: catalog.leftovers?.filter((each) => !forgotten.has(`${each.uuid} ${each.path}`)) ?? [],
+  }));
 }
 
 /** In an exclusive hold. Returns the bytes freed. */

@@ -6,6 +6,7 @@
  */
 import * as path from 'node:path';
 import { hasCode, quietly, SnapError } from '../base/errors.ts';
+import type { RandomAccessFile } from '../io/file-system.ts';
 import {
   type Catalog,
   findByUuid,
@@ -176,17 +177,18 @@ export async function unfinishedParts(hold: Hold, owner: SnapshotRecord): Promis
   return found;
 }
 
+/** Not where it cannot be looked at: such a place takes no part, and keeps nobody from anything else. */
 async function isUnfinished(hold: Hold, part: SnapshotRecord): Promise<boolean> {
   const { files } = hold.context.host;
-  if ((await files.linkStat(part.storePath))?.kind !== 'file') return false;
-  const file = await files.openItself(part.storePath, 'read');
+  let file: RandomAccessFile | undefined;
   try {
-    const identity = await readStoreIdentity(file);
-    return isSameStore(identity, storeIdentity(hold.catalog, part));
+    if ((await files.linkStat(part.storePath))?.kind !== 'file') return false;
+    file = await files.openItself(part.storePath, 'read');
+    return isSameStore(await readStoreIdentity(file), storeIdentity(hold.catalog, part));
   } catch (error) {
-    if (!hasCode(error, 'damage', 'newer-version')) throw error;
+    if (!hasCode(error, 'damage', 'newer-version', 'not-found', 'io')) throw error;
     return false;
   } finally {
-    await quietly(() => file.close());
+    await quietly(async () => file?.close());
   }
 }

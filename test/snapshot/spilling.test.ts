@@ -1,7 +1,9 @@
 /** Snapshots whose copies spilled, in chains with ended snapshots in between. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { limitOf } from '../support/image.ts';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { systemError } from '../sim/system-error.ts';
+import { IMAGE, limitOf } from '../support/image.ts';
 import { CLUSTER_BYTES, FROZEN, fileOf, SmallMachine } from '../support/small-machine.ts';
 
 test('a part gets nothing that an ended snapshot between it and its own has', async () => {
@@ -19,4 +21,36 @@ test('a part gets nothing that an ended snapshot between it and its own has', as
   await machine.readsAs('x', FROZEN);
   await machine.collect();
   await machine.readsAs('x', FROZEN);
+});
+
+test('places that cannot be looked at keep nothing else from being collected, and are remembered', async () => {
+  const machine = await SmallMachine.make();
+  const { files } = machine.host;
+  await files.makeDirectory('/far', 0o755);
+  const spilling = { spillPaths: ['/far', '/far'], maxStoreFileBytes: fileOf(1) };
+  await machine.create('x', spilling);
+  await machine.create('y', spilling);
+  await machine.write(0, 2, 2);
+  const parts = await files.list('/far');
+  assert.equal(parts.length, 1);
+  for (const code of ['ENOTDIR', 'EACCES', 'EIO']) {
+    machine.host.files.onOperation = ({ kind, path }) => {
+      if (/stat|linkStat|open|realPath/i.test(kind) && path.startsWith('/far/')) throw systemError(code);
+    };
+    await machine.collect();
+    await collectSnapshots(machine.context(), IMAGE, { dryRun: true });
+    if (code === 'ENOTDIR') await machine.remove('x');
+    machine.host.files.onOperation = undefined;
+  }
+  const leftovers = async () => {
+    let count: number | undefined;
+    await machine.changeCatalog((catalog) => {
+      count = catalog.leftovers?.length ?? 0;
+      return catalog;
+    });
+    return count;
+  };
+  assert.equal(await leftovers(), 2);
+  await machine.collect();
+  assert.equal(await leftovers(), 0);
 });
