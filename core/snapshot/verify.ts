@@ -188,6 +188,8 @@ class Verifier {
       for (let index = at; hold !== undefined && index >= 0; index -= 1) {
         const record = snapshots[index];
         if (record === undefined || (clusters !== undefined && left.length === 0)) break;
+        // Nobody reads further than to a clone but who is longer, and has the rest in a store of its own.
+        if (index < at && record.isClone) break;
         if (index < at && clusters !== undefined) {
           const there = await clustersIfReadable(hold, record, left);
           left = left.filter((clusterIndex) => !there.has(clusterIndex));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
+import { verifySnapshots } from '../../core/snapshot/verify.ts';
 import { KilledError } from '../sim/system-error.ts';
 import { testContext } from '../support/context.ts';
 import { create, IMAGE, limitOf, noise, withFile } from '../support/image.ts';
@@ -100,4 +101,38 @@ test('what is copied behind a clone counts against no limit of a snapshot that e
   await machine.collect();
   await machine.readsAs('old', FROZEN);
   assert.equal((await machine.records()).length, 1);
+});
+
+test('a store that is missing behind a clone harms no snapshot that ends at it', async () => {
+  const machine = await SmallMachine.make();
+  for (const name of ['old', 'clone', 'new', 'newest'])
+    await machine.create(name, { clone: name === 'clone' });
+  await machine.write(0, 2, 4);
+  const [, , lost] = await machine.records();
+  await machine.host.files.remove(`${IMAGE}.snap/${lost?.storePath}`);
+  const { snapshots, damaged } = await verifySnapshots(machine.context(), IMAGE, []);
+  assert.ok(damaged);
+  assert.deepEqual(
+    snapshots.map(({ name, ok }) => `${name} ${ok}`),
+    ['old true', 'clone true', 'new false', 'newest true'],
+  );
+  await machine.readsAs('old', FROZEN);
+  await machine.readsAs('clone', FROZEN);
+  await machine.readsAs('newest', FROZEN);
+  // It goes without it: nobody older needs what it had.
+  await machine.remove('new');
+  // What cannot be told counts as other: it is handed over from the clone.
+  await machine.remove('clone');
+  await machine.readsAs('old', FROZEN);
+});
+
+test('one behind which a store is missing is removed all the same', async () => {
+  const machine = await SmallMachine.make();
+  for (const name of ['old', 'clone', 'new', 'newest'])
+    await machine.create(name, { clone: name === 'clone' });
+  await machine.write(0, 2, 4);
+  const [, , lost] = await machine.records();
+  await machine.host.files.remove(`${IMAGE}.snap/${lost?.storePath}`);
+  await machine.remove('clone');
+  await machine.readsAs('old', FROZEN);
 });
