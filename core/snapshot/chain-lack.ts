@@ -15,7 +15,10 @@ export interface Lack {
   readonly clusters: readonly number[];
 }
 
-/** @param clusters ascending */
+/**
+ * The newest first.
+ * @param clusters ascending
+ */
 export async function whoLacks(hold: Hold, clusters: readonly number[]): Promise<Lack[]> {
   const { clusterSizeBytes, snapshots } = hold.catalog;
   const lacks: Lack[] = [];

@@ -13,6 +13,7 @@ import { newestRecordOf } from '../store/proof.ts';
 import { type Lack, neededBy, whoLacks } from './chain-lack.ts';
 import type { ActiveStore, Hold } from './hold.ts';
 import { readOldContent } from './origin.ts';
+import { unusedPlaces } from './spill.ts';
 
 const LIMIT_REASON = 'its limit was reached';
 const NO_SPACE_REASON = 'its store could not grow: no space left';
@@ -206,7 +207,8 @@ function tellEnd(
 }
 
 /**
- * Nothing could be copied: ends every snapshot whose chain lacks one of the clusters.
+ * Nothing could be copied: ends every snapshot whose chain lacks one of the clusters; but only those newer than one that
+ * has places to spill to, which are tried then.
  * @throws the given error where one of them says `refuse`, or the marks could not be made durable
  */
 export async function endForLackOfSpace(
@@ -214,7 +216,9 @@ export async function endForLackOfSpace(
   missing: readonly number[],
   error: SnapError,
 ): Promise<void> {
-  const affected = (await whoLacks(hold, missing)).map(({ record }) => record);
+  const lacking = (await whoLacks(hold, missing)).map(({ record }) => record);
+  const next = lacking.findIndex((record, at) => at > 0 && unusedPlaces(hold.catalog, record).length > 0);
+  const affected = next < 0 ? lacking : lacking.slice(0, next);
   // What could not be copied is copied after all, or nobody needs it any more: the batch is planned anew.
   if (affected.length === 0) return;
   const refusing = affected.find((record) => record.onFull === 'refuse' && !record.hidden);
