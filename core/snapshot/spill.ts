@@ -127,9 +127,9 @@ export async function spill(hold: Hold): Promise<boolean> {
   return false;
 }
 
-/** Whether it is the place that does not take a file, and nothing else that failed. */
-function isOfPlace({ path: failed }: SnapError, { storePath }: SnapshotRecord): boolean {
-  return failed === storePath || failed === path.dirname(storePath);
+/** Whether it is the place that does not take a file, or the catalog another record, and nothing else that failed. */
+function isOfPlace({ path: failed, code }: SnapError, { storePath }: SnapshotRecord): boolean {
+  return code === 'refused' || failed === storePath || failed === path.dirname(storePath);
 }
 
 /** Whose places may be used: those of ended ones too, as their stores are, up to the newest that must be kept. */

@@ -43,7 +43,9 @@ test('one that a nameless snapshot still reads through was flushed', async () =>
 
 test('a part that outlived its snapshot is not looked at where nobody reads through it', async () => {
   const machine = await SmallMachine.make();
-  await machine.create('transient', { transient: true, spillPaths: ['/'], maxStoreFileBytes: fileOf(1) });
+  await machine.create('older', { transient: true });
+  const spillPaths = ['/', '/', '/'];
+  await machine.create('transient', { transient: true, spillPaths, maxStoreFileBytes: fileOf(1) });
   await losePowerAfter(machine, async () => {
     await machine.write(0, 2, 4);
     let commits = 0;
@@ -54,10 +56,11 @@ test('a part that outlived its snapshot is not looked at where nobody reads thro
     });
     const removal = collectSnapshots(testContext(killed), IMAGE, { names: ['transient'], dryRun: false });
     await assert.rejects(removal, KilledError);
+    await machine.remove('older');
   });
   assert.deepEqual(
     (await machine.records()).map(({ part }) => part?.index),
-    [1],
+    [1, 2, 3],
   );
   const { damaged, findings } = await verifySnapshots(machine.context(), IMAGE, []);
   assert.deepEqual({ damaged, findings }, { damaged: false, findings: [] });
