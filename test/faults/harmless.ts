@@ -88,9 +88,9 @@ function isOfSidecar({ path }: Operation): boolean {
   return path === '/' || path === SIDECAR || path.startsWith(`${SIDECAR}/`);
 }
 
-/** Its header was read right after it was opened, and nothing else of it. */
+/** Its header was read right after it was opened, perhaps its size was asked for, and nothing else of it. */
 function wasOnlyLookedAt(before: readonly Operation[], path: string): boolean {
-  const [opened, read] = before.slice(-2);
+  const [opened, read] = before.filter(({ kind }) => kind !== 'fileStat').slice(-2);
   return opened?.kind === 'open' && read?.kind === 'read' && opened.path === path && read.path === path;
 }
 
