@@ -21,7 +21,7 @@ import type { ActiveStore, Hold } from './hold.ts';
 import { countNotZero, endForLackOfSpace, limitReached } from './limits.ts';
 import { readOldContent } from './origin.ts';
 import { giveUp } from './recover.ts';
-import { fileFull, roomInFile, spill } from './spill.ts';
+import { fileFull, hasUnusedPlace, roomInFile, spill } from './spill.ts';
 
 export interface BatchResult {
   readonly clustersCopied: number;
@@ -130,12 +130,15 @@ export class CowWriter {
     await hold.ensureOpen();
     const copied = { clustersCopied: 0, bytesCopied: 0, storeUuid: undefined as string | undefined };
     let repaired = false;
+    // Where less and less of a batch fits on a disk and there is a place to go on in, the disk is filled first.
+    let most = Number.POSITIVE_INFINITY;
     for (;;) {
       // A store that nobody needs any more may be as it will.
       const active = hold.catalog.snapshots.some(isAlive) ? await hold.active() : undefined;
       const missing = active === undefined ? [] : await missingClusters(hold, active, extents);
       if (active !== undefined && (await limitReached(hold, active, missing))) continue;
-      const fitting = active === undefined ? missing : await fittingInFile(hold, active, missing);
+      const inFile = active === undefined ? missing : await fittingInFile(hold, active, missing);
+      const fitting = inFile.slice(0, most);
       if (active !== undefined && fitting.length === 0 && missing.length > 0) {
         await spillOrEnd(hold, missing, fileFull(active));
         continue;
@@ -157,8 +160,12 @@ export class CowWriter {
         await this.#giveUp(hold, active, error);
         if (error.cause instanceof RepairNeeded && !repaired) repaired = true;
         else if (error.cause instanceof RepairNeeded && active !== undefined) throw damagedTable(active);
-        else if (hasCode(error.cause, 'no-space')) await spillOrEnd(hold, missing, error.cause);
-        else throw error.cause;
+        else if (!hasCode(error.cause, 'no-space')) throw error.cause;
+        else if (fitting.length > 1 && hasUnusedPlace(hold.catalog)) most = Math.floor(fitting.length / 2);
+        else {
+          most = Number.POSITIVE_INFINITY;
+          await spillOrEnd(hold, missing, error.cause);
+        }
       }
     }
   }

@@ -127,6 +127,11 @@ export async function spill(hold: Hold): Promise<boolean> {
   return false;
 }
 
+/** Whether there is a place that `spill` would try. */
+export function hasUnusedPlace(catalog: Catalog): boolean {
+  return possibleOwners(catalog).some((owner) => unusedParts(catalog, owner).length > 0);
+}
+
 /** Whether it is the place that does not take a file, or the catalog another record, and nothing else that failed. */
 function isOfPlace({ path: failed, code }: SnapError, { storePath }: SnapshotRecord): boolean {
   return code === 'refused' || failed === storePath || failed === path.dirname(storePath);

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import * as path from 'node:path';
 import { test } from 'node:test';
-import { KIB, MIB, noise, type Workplace, workplace } from '../support/commands.ts';
+import { KIB, MIB, noise, Workplace, workplace } from '../support/commands.ts';
 import { mounted } from '../support/mounted.ts';
 
 interface Entry {
@@ -225,5 +225,23 @@ test('a whole sidecar on a full disk: copies go on elsewhere', async (t) => {
     assert.equal(stores(work, 'elsewhere').length, 1);
     assert.ok((await work.read('disk.img@s')).equals(content));
     await work.ok('snap-verify', ['disk.img']);
+  });
+});
+
+test('disks that together have room for a batch, and none of them alone: each is filled', async (t) => {
+  const work = await workplace(t);
+  const content = work.image('disk.img', noise('spill', 8 * MIB));
+  await mounted(t, work, ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs'], async () => {
+    const second = new Workplace(work.path('second'));
+    mkdirSync(second.directory);
+    await mounted(t, second, ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs'], async () => {
+      const spills = ['--store', 'mounted', '--spill', 'second/mounted', '--on-full', 'refuse'];
+      await work.ok('snap-create', ['-q', 'disk.img@s', ...spills]);
+      const present = noise('new', 6 * MIB);
+      await work.ok('snap-write', ['-q', 'disk.img'], { stdin: present });
+      assert.ok(readFileSync(work.path('disk.img')).subarray(0, present.length).equals(present));
+      assert.ok((await work.read('disk.img@s')).equals(content));
+      await work.ok('snap-verify', ['disk.img']);
+    });
   });
 });
