@@ -11,6 +11,7 @@ import type { Selection } from '../contents/selection.ts';
 import { closeAll } from '../io/close-all.ts';
 import type { RandomAccessFile } from '../io/file-system.ts';
 import { type Catalog, flushKeptBy, type SnapshotRecord, STORE_SUFFIX } from '../store/catalog.ts';
+import { clonePlace } from '../store/clone-file.ts';
 import { clusterCount, type Geometry } from '../store/layout.ts';
 import { sidecarPath } from '../store/sidecar.ts';
 import { addStore, checkCount, type Fill } from './add-store.ts';
@@ -142,6 +143,10 @@ async function planSnapshot(
   const directory = sidecarPath(volume.imagePath);
   const storeName = `${name}-${uuid.slice(0, 8)}${STORE_SUFFIX}`;
   const storePath = await chooseStorePath(volume, options.storePath, storeName, snapshots);
+  if (options.clone && path.isAbsolute(storePath)) {
+    const clone = clonePlace({ path: storePath, followed: true }).path;
+    await chooseStorePath(volume, clone, path.basename(clone), snapshots);
+  }
   const candidate = await chooseCandidates(volume, { sizeBytes, clusterSizeBytes }, options.candidates);
   const planned = { name, uuid, sizeBytes, clusterSizeBytes, storePath, hasCandidates: candidate && true };
   const spill = await planSpill(volume, options, planned, snapshots);

@@ -51,8 +51,11 @@ async function isStoreOfSidecar(
 ): Promise<boolean> {
   const file = await files.openItself(filePath, 'read');
   try {
-    const read = filePath.endsWith(CLONE_SUFFIX) ? readCloneIdentity : readStoreIdentity;
-    const identity = await read(file);
+    const identity = await readStoreIdentity(file).catch((error: unknown) => {
+      // A clone begins with whatever the image began with, and has its header at its end.
+      if (hasCode(error, 'damage')) return readCloneIdentity(file);
+      throw error;
+    });
     return identity.sidecarUuid === sidecarUuid && [identity.storeUuid, undefined].includes(storeUuid);
   } catch (error) {
     if (hasCode(error, 'damage', 'newer-version')) return false;

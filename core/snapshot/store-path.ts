@@ -3,6 +3,7 @@ import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
 import type { FileStat, FileSystem } from '../io/file-system.ts';
 import type { SnapshotRecord } from '../store/catalog.ts';
+import { clonePlace } from '../store/clone-file.ts';
 import { SIDECAR_SUFFIX, sidecarAbove } from '../store/sidecar.ts';
 import { isStore } from '../store/store-file.ts';
 import { checkCoherent, KIND_NAMES } from './origin.ts';
@@ -33,9 +34,7 @@ export async function chooseStorePath(
   const absolute = path.join(await files.realPath(parent), isDirectory ? storeName : path.basename(wanted));
   await checkCoherent(volume.context, volume.image, parent);
   await checkNoSidecar(volume, wanted, absolute);
-  const owner = snapshots.find(
-    ({ storePath, spill }) => storePath === absolute || spill?.paths.includes(absolute),
-  );
+  const owner = snapshots.find((record) => placesOutside(record).includes(absolute));
   if (owner !== undefined) {
     throw new SnapError('exists', `${wanted}: is the place of another snapshot's store`, {
       path: wanted,
@@ -45,6 +44,12 @@ export async function chooseStorePath(
   }
   await prepareStorePath(files, absolute);
   return absolute;
+}
+
+/** Where files of a snapshot are, or may come to be, outside of the sidecar. */
+function placesOutside({ storePath, isClone, spill }: SnapshotRecord): string[] {
+  const clone = isClone ? [clonePlace({ path: storePath, followed: true }).path] : [];
+  return [storePath, ...clone, ...(spill?.paths ?? [])];
 }
 
 /** The error for a path at which something stands that is no directory. */

@@ -135,6 +135,25 @@ for (const kind of ['btrfs', 'xfs'] as const) {
   });
 }
 
+test("the place of a clone is its snapshot's, even while the file is away; another one's place takes no clone", async (t) => {
+  await on(t, 'btrfs', async (there) => {
+    const content = there.image('disk.img', noise('image', MIB));
+    await there.ok('snap-create', ['-q', 'disk.img@a', '--clone', '--store', 'a.cow']);
+    await there.ok('snap-create', ['-q', 'disk.img@b', '--store', 'b.clone']);
+    for (const name of ['a.clone', 'b.clone']) renameSync(there.path(name), there.path(`${name}.away`));
+    const before = readdirSync(there.directory);
+    const store = await there.fails('snap-create', ['disk.img@c', '--store', 'a.clone']);
+    const clone = await there.fails('snap-create', ['disk.img@c', '--clone', '--store', 'b.cow']);
+    for (const { status, code, message } of [store, clone]) {
+      assert.deepEqual([status, code], [1, 'exists'], message);
+    }
+    assert.deepEqual(readdirSync(there.directory), before);
+    for (const name of ['a.clone', 'b.clone']) renameSync(there.path(`${name}.away`), there.path(name));
+    assert.ok((await there.read('disk.img@a')).equals(content));
+    await there.ok('snap-verify', ['disk.img']);
+  });
+});
+
 test('where the file system cannot share blocks, a clone is refused before anything is changed', async (t) => {
   const work = await workplace(t);
   await mounted(t, work, ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs'], async (there) => {
