@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { loadXxh64 } from '../core/base/xxh64.ts';
 import { STATE, STATE_FLAG } from '../core/store/layout.ts';
 import { decodeState } from '../core/store/state.ts';
 import { type ProcessOptions, packagePath, runProcess } from './support/process.ts';
@@ -142,7 +141,6 @@ for (const fixture of [CLOSED, UNREPAIRED]) {
 }
 
 test('the golden sidecars are what they are for: one closed, one with a mark set', async (t) => {
-  await loadXxh64();
   const stateOf = async (fixture: string) => {
     const place = await Place.unpack(t, fixture);
     const bytes = readFileSync(join(place.directory, `${IMAGE}.snap/state`));

@@ -2,9 +2,7 @@
  * The frame that every command runs in: the command line, the context for core, signals, and an end whose exit
  * status can be relied on. A command is a declaration and one function.
  */
-import { observed } from '../../core/base/ahead.ts';
 import { SnapError } from '../../core/base/errors.ts';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import type { ConfirmingSink } from '../../core/io/byte-stream.ts';
 import { isTerminal } from '../../core/io/is-terminal.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
@@ -56,8 +54,6 @@ export function runCommand<O extends Record<string, OptionSpec>, A extends Recor
   const perform = async (): Promise<number> => {
     if (asksFor(argv, '--help', '-h')) return tell(report, renderHelp(spec));
     if (asksFor(argv, '--version')) return tell(report, `imgsnap ${packageJson.version}\n`);
-    // Needed by every command, and compiled while the arguments are looked at.
-    observed(loadXxh64());
     const options = parseArguments(spec, argv);
     const tools = makeTools(spec.name, options, signals.signal);
     report = tools.report;

@@ -1,43 +1,52 @@
 /**
  * XXH64, seed 0, as `xxhsum -H1` computes it. It says whether bytes are what they were (a torn write, a flipped
  * bit, another file); it is no protection against somebody who forges them.
- *
- * The library compiles WebAssembly when it is first asked for, so `loadXxh64` comes before the first hash.
  */
-import type { XXHashAPI } from 'xxhash-wasm';
+import { arch } from 'node:process';
+import { SnapError } from './errors.ts';
+import { lazyRequire } from './lazy-require.ts';
 
-/** The module's memory grows to its largest input, so it is fed in pieces. */
-const PIECE_BYTES = 1 << 20;
+type Library = typeof import('@node-rs/xxhash');
 
-let api: XXHashAPI | undefined;
-let loading: Promise<XXHashAPI> | undefined;
+const PACKAGE = '@node-rs/xxhash';
 
-/** May be called early and left alone: compiling takes 3 ms of another thread. */
-export async function loadXxh64(): Promise<void> {
-  loading ??= import('xxhash-wasm').then((module) => module.default());
-  api = await loading;
+let loaded: Library | undefined;
+
+/** @throws SnapError `io` where the package has no binary for this machine */
+function library(): Library {
+  if (loaded !== undefined) return loaded;
+  try {
+    loaded = load();
+    return loaded;
+  } catch (error) {
+    throw new SnapError('io', `cannot hash: the package ${PACKAGE} does not load`, {
+      hint: 'it comes prebuilt for this system on most processors; install the package again',
+      cause: error,
+    });
+  }
 }
 
-function loaded(): XXHashAPI {
-  if (api === undefined) throw new Error('loadXxh64 was not awaited');
-  return api;
+/** The binary by its own package takes 1.4 ms, the package's own way of finding it 3 ms. */
+function load(): Library {
+  try {
+    return lazyRequire(`${PACKAGE}-linux-${arch}-gnu`);
+  } catch (error) {
+    // Another C library; anything else fails there as well, and says why.
+    if (!(error instanceof Error)) throw error;
+    return lazyRequire(PACKAGE);
+  }
 }
 
 export function xxh64(bytes: Uint8Array): bigint {
-  if (bytes.length <= PIECE_BYTES) return loaded().h64Raw(bytes);
-  const digest = new Xxh64Digest();
-  digest.update(bytes);
-  return digest.value();
+  return (loaded ?? library()).xxh64(bytes);
 }
 
 /** The XXH64 of a stream. */
 export class Xxh64Digest {
-  readonly #state = loaded().create64();
+  readonly #state = new (library().Xxh64)();
 
   update(bytes: Uint8Array): void {
-    for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
-      this.#state.update(bytes.subarray(start, start + PIECE_BYTES));
-    }
+    this.#state.update(bytes);
   }
 
   value(): bigint {

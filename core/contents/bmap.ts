@@ -5,7 +5,7 @@
  */
 import { parseXml, XmlElement } from '@rgrove/parse-xml';
 import { SnapError } from '../base/errors.ts';
-import { lazyRequire } from '../io/lazy-require.ts';
+import { lazyRequire } from '../base/lazy-require.ts';
 import type { Geometry } from '../store/layout.ts';
 import { ClusterSelection, type Selection } from './selection.ts';
 

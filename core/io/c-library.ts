@@ -2,7 +2,7 @@
  * The few calls of the C library that Node has no function for, by koffi. That is optional and takes 9 ms to load: what
  * makes things faster is left out without it, and what cannot be known without it is not claimed.
  */
-import { lazyRequire } from './lazy-require.ts';
+import { lazyRequire } from '../base/lazy-require.ts';
 
 const SEEK_DATA = 3;
 const F_SETPIPE_SZ = 1031;

@@ -5,7 +5,7 @@
  */
 import { arch } from 'node:os';
 import { SnapError } from '../base/errors.ts';
-import { lazyRequire } from './lazy-require.ts';
+import { lazyRequire } from '../base/lazy-require.ts';
 import { errnoOf, systemFailure } from './system-error.ts';
 
 export type LockKind = 'shared' | 'exclusive';

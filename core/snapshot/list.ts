@@ -1,7 +1,6 @@
 /** What snapshots there are and what they take: from the catalog and the stores' headers, without touching data. */
 import * as path from 'node:path';
 import { SnapError } from '../base/errors.ts';
-import { loadXxh64 } from '../base/xxh64.ts';
 import { acquire, release } from '../io/turnstile.ts';
 import {
   type Catalog,
@@ -167,7 +166,6 @@ export async function listDirectory(
 
 async function listOrphan(context: Context, image: string): Promise<ListedImage> {
   const { host } = context;
-  await loadXxh64();
   const orphan = { image, sizeBytes: undefined, clusterSizeBytes: undefined, originModified: false };
   const directory = await findSidecar(host.files, image);
   if (directory === undefined) return { ...orphan, snapshots: [] };

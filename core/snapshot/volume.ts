@@ -5,7 +5,6 @@
  */
 import * as path from 'node:path';
 import { quietly, SnapError } from '../base/errors.ts';
-import { loadXxh64 } from '../base/xxh64.ts';
 import { closeAll } from '../io/close-all.ts';
 import type { FileStat, RandomAccessFile } from '../io/file-system.ts';
 import { Mutex } from '../io/mutex.ts';
@@ -59,7 +58,6 @@ export class Volume {
 
   static async open(context: Context, image: string, access: Access): Promise<Volume> {
     const imagePath = await resolveImage(context, image);
-    await loadXxh64();
     // By the name that the user gave, which is what errors then tell; that it is this file is checked in every hold.
     const origin = await context.host.files.open(image, access === 'write' ? 'update' : 'read');
     try {

@@ -3,9 +3,9 @@
  * terminals by the event loop, because a thread blocked in a read would hold up the end of the process.
  */
 import fs from 'node:fs';
+import { lazyRequire } from '../base/lazy-require.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { isTerminal } from '../io/is-terminal.ts';
-import { lazyRequire } from '../io/lazy-require.ts';
 import { systemFailure } from '../io/system-error.ts';
 import { interruption } from './fd-sink.ts';
 

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { writeImage } from '../../core/snapshot/write.ts';
 import { decodeCatalog, encodeCatalog } from '../../core/store/catalog-codec.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
@@ -26,7 +25,6 @@ async function storeFlushes(host: MemoryHost): Promise<number> {
 
 /** As if the machine had been booted again since they were taken. */
 async function rebooted(work: Workplace): Promise<void> {
-  await loadXxh64();
   const place = work.path('disk.img.snap/catalog.json');
   const catalog = decodeCatalog(readFileSync(place), place);
   const snapshots = catalog.snapshots.map((record) => ({
@@ -37,7 +35,6 @@ async function rebooted(work: Workplace): Promise<void> {
 }
 
 test('nothing of a transient store is flushed, unless an older snapshot that is persistent reads through it', async () => {
-  await loadXxh64();
   for (const older of [false, true]) {
     const host = new MemoryHost(1);
     const content = noise('old', 64 * KIB);

@@ -1,7 +1,6 @@
 /** Hostile values in every key of the catalog, with its check made right: right bytes, or an error of ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { testContext } from '../support/context.ts';
 import { IMAGE } from '../support/image.ts';
@@ -10,7 +9,6 @@ import { CHOSEN, machineOf, SEED, sample, sweep } from './examination.ts';
 import { memberMutations, sealed, wholeMutations } from './hostile-catalog.ts';
 import { KINDS, makeScene, SIDECAR } from './scene.ts';
 
-await loadXxh64();
 /** Of the many mutations every so manieth is tried each day. */
 const STRIDES = {
   'with digests': 149,

@@ -1,12 +1,10 @@
 /** Hostile values in every field of the binary structures, with the check made right: right bytes, or an error of ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { CHOSEN, checkUnspoilt, SEED, sample, sweep } from './examination.ts';
 import { fieldMutations, placesOf } from './hostile-fields.ts';
 import { KINDS, makeScene } from './scene.ts';
 
-await loadXxh64();
 /** Of the many mutations of each scene every so manieth is tried each day. */
 const STRIDES = {
   'with digests': 421,

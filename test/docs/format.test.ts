@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import * as locks from '../../core/io/lock-offsets.ts';
 import * as catalogLimits from '../../core/store/catalog.ts';
 import { encodeCatalog } from '../../core/store/catalog-codec.ts';
@@ -177,7 +176,6 @@ test('the examples of where the parts of a store begin', () => {
 
 /** A catalog in which every member that can be there is. */
 async function wholeCatalog(): Promise<Readonly<Record<string, unknown>>> {
-  await loadXxh64();
   const figure = { batch: 3, count: 2, xorLow: 1, xorHigh: 2 };
   const bytes = encodeCatalog({
     sidecarUuid: '00000000-0000-4000-8000-000000000001',

@@ -6,7 +6,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { eachOf, Workplace } from '../support/commands.ts';
 import { failuresOf } from './bundle-points.ts';
 import { Bundles, CASES, type Case, titleOf } from './bundles.ts';
@@ -55,7 +54,6 @@ async function tryCase(bundles: Bundles, tried: Case): Promise<number> {
 }
 
 async function tryBundles(): Promise<void> {
-  await loadXxh64();
   const directory = mkdtempSync(join(tmpdir(), 'imgsnap-'));
   try {
     const bundles = await Bundles.make(new Workplace(directory));

@@ -9,7 +9,6 @@ import { randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { packed, storeFixture } from '../dm/fixture.ts';
 import { afterWrites, sectors } from '../dm/written.ts';
 import { Workplace } from '../support/commands.ts';
@@ -207,7 +206,6 @@ async function main(): Promise<number> {
     );
   }
   console.log(`kernel ${kernel.version}, seed ${seed}`);
-  await loadXxh64();
   const directory = mkdtempSync(join(tmpdir(), 'imgsnap-kernel-'));
   const disk = new JobDisk(directory);
   try {

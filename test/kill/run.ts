@@ -6,7 +6,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { mulberry32 } from '../sim/memory-host.ts';
 import { Workplace } from '../support/commands.ts';
 import { LockStopper } from './fights.ts';
@@ -32,7 +31,6 @@ export async function runKills(
   say: (text: string) => void,
   only?: string,
 ): Promise<void> {
-  await loadXxh64();
   const directory = mkdtempSync(join(tmpdir(), 'imgsnap-kill-'));
   const rest = Object.entries(WORLDS).filter(([name]) => only === undefined || name === only);
   const runner = async () => {

@@ -4,13 +4,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { PAIRS, PairPlace } from './pairs.ts';
 
 const text = process.argv[2] ?? '';
 const directory = mkdtempSync(join(tmpdir(), 'imgsnap-pairs-'));
 const place = new PairPlace(directory);
-await loadXxh64();
 try {
   for (const [name, pair] of Object.entries(PAIRS)) {
     if (!name.includes(text)) continue;

@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hasCode, SnapError } from '../../core/base/errors.ts';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import type { Context } from '../../core/snapshot/context.ts';
@@ -71,7 +70,6 @@ async function identity(host: MemoryHost, path: string): Promise<unknown> {
 
 /** Tries everything with `storePath` in the catalog; `path` is what must stay as it is. */
 async function assertLeftAlone(storePath: string, path: string): Promise<void> {
-  await loadXxh64();
   const whole = await history();
   for (const snapshot of ['one', 'two']) {
     for (const [what, operation] of Object.entries(OPERATIONS)) {
@@ -96,7 +94,6 @@ for (const path of ['/precious', '/other.cow', '/other.img', IMAGE, `${SIDECAR}/
     // What commands write there as image or state is not what they take for a store.
     const own = [IMAGE, `${SIDECAR}/state`].includes(path);
     if (!own) return assertLeftAlone(path, path);
-    await loadXxh64();
     const host = copyMachine(await history(), SEED);
     await name(host, 'one', path);
     await collectSnapshots(testContext(host), IMAGE, { names: ['one'], dryRun: false });
@@ -110,7 +107,6 @@ test("a catalog that names another sidecar's store, put into this one, leaves it
 
 test('a second name of a file in the sidecar may go, the file stays as it is', async () => {
   const bytes = noise(4, 3 * CLUSTER_BYTES);
-  await loadXxh64();
   const whole = await history();
   for (const [what, operation] of Object.entries(OPERATIONS)) {
     const host = copyMachine(whole, SEED);
@@ -126,7 +122,6 @@ test('a second name of a file in the sidecar may go, the file stays as it is', a
 
 test('a second name of a file in place of state is not made a state', async () => {
   const bytes = noise(4, 3 * CLUSTER_BYTES);
-  await loadXxh64();
   const whole = await history();
   for (const [what, operation] of Object.entries(OPERATIONS)) {
     const host = copyMachine(whole, SEED);
@@ -143,7 +138,6 @@ test('a second name of a file in place of state is not made a state', async () =
 });
 
 test('no file of the sidecar but a store can be named as one, and nothing that climbs', async () => {
-  await loadXxh64();
   const whole = await history();
   for (const path of [
     'state',

@@ -7,7 +7,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { hasCode, SnapError } from '../../core/base/errors.ts';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { acceptOrigin } from '../../core/snapshot/accept-origin.ts';
 import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import type { Context } from '../../core/snapshot/context.ts';
@@ -74,7 +73,6 @@ async function ends(operation: Promise<unknown>): Promise<void> {
 }
 
 test('a catalog that is none is not quoted, with its stack neither', async () => {
-  await loadXxh64();
   // The parser quotes the first ten characters, or the whole of what is short.
   for (const text of [
     Buffer.from('s3cret:19000:0:99999'),
@@ -95,7 +93,6 @@ const NAMES = ['state', 'catalog.json', 'reserve', 'one-', 'two-'];
 for (const target of ['/secret', '/moved']) {
   for (const moment of ['before', 'at the opening']) {
     test(`a link to ${target.slice(1)}, planted ${moment}, is followed by nobody`, async () => {
-      await loadXxh64();
       const whole = await history();
       for (const name of NAMES) {
         for (const [what, operation] of Object.entries(OPERATIONS)) {

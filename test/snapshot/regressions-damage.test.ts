@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
+import { xxh64 } from '../../core/base/xxh64.ts';
 import { createSnapshot } from '../../core/snapshot/create.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { verifySnapshots } from '../../core/snapshot/verify.ts';
@@ -121,7 +121,6 @@ test('verification blames no snapshot that does not cover the damaged cluster', 
 
 /** A header of ours with a feature word set, and its check made right. */
 async function headerWithFeature(field: { readonly at: number }): Promise<Buffer> {
-  await loadXxh64();
   const bytes = encodeStoreHeader({
     sidecarUuid: '00000000-0000-4000-8000-000000000001',
     storeUuid: '00000000-0000-4000-8000-000000000002',

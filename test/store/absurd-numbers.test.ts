@@ -3,15 +3,13 @@
  * counted on from them would come past what a number can hold.
  */
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { NIL_UUID } from '../../core/base/uuid.ts';
-import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
+import { xxh64 } from '../../core/base/xxh64.ts';
 import { EMPTY_FIGURE } from '../../core/store/figure.ts';
 import { decodeFlushRecord, encodeFlushRecord } from '../../core/store/flush-record.ts';
 import { FLUSH_RECORD, MAX_CLUSTER_COUNT, MAX_SEQUENCE, STATE } from '../../core/store/layout.ts';
 import { decodeState, encodeState, type State, unknownMark } from '../../core/store/state.ts';
-
-before(loadXxh64);
 
 const NEW_STATE: State = {
   sidecarUuid: '01020304-0506-4708-890a-0b0c0d0e0f10',

@@ -3,8 +3,7 @@
  * changes one of these constants changes the format: that takes a new version number, or breaks every sidecar there is.
  */
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
+import { test } from 'node:test';
 import type { Catalog } from '../../core/store/catalog.ts';
 import { decodeCatalog, encodeCatalog } from '../../core/store/catalog-codec.ts';
 import { type Entry, EntryCodec } from '../../core/store/entry.ts';
@@ -32,8 +31,6 @@ function dump(bytes: Buffer): string[] {
   }
   return lines;
 }
-
-before(loadXxh64);
 
 const NO_CANDIDATES = { hasCandidates: false, candidateHash: 0n, neededHash: 0n };
 

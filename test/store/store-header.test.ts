@@ -1,12 +1,10 @@
 /** Headers that pass their check and cannot be ours all the same: they are damage, and not a failure of the program. */
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { SnapError } from '../../core/base/errors.ts';
-import { loadXxh64, xxh64 } from '../../core/base/xxh64.ts';
+import { xxh64 } from '../../core/base/xxh64.ts';
 import { STORE_HEADER } from '../../core/store/layout.ts';
 import { decodeStoreHeader, encodeStoreHeader } from '../../core/store/store-header.ts';
-
-before(loadXxh64);
 
 const { clusterSizeBytes, check } = STORE_HEADER.fields;
 

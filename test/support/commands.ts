@@ -21,7 +21,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { loadXxh64 } from '../../core/base/xxh64.ts';
 import { NodeHost } from '../../core/io/node-host.ts';
 import { acquire, release } from '../../core/io/turnstile.ts';
 import { decodeCatalog } from '../../core/store/catalog-codec.ts';
@@ -236,7 +235,6 @@ export function errorOf(stderr: string): { code: string; message: string; hint?:
 }
 
 export async function workplace(t: TestContext): Promise<Workplace> {
-  await loadXxh64();
   return new Workplace(await temporaryDirectory(t));
 }
 
