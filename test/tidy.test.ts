@@ -288,6 +288,7 @@ const BANS: readonly Ban[] = [
     where: /^core\//,
     instead: 'what the caller knows comes by arguments and Context',
     exceptions: {
+      'core/base/xxh64.ts': 'which binary fits the processor',
       'core/io/node-host.ts': 'a clock: performance takes a millisecond to load',
       'core/io/lock-holder.ts': 'its own number: it is not in its own way',
       'core/stream/stdin-source.ts': 'a pipe is read by process.stdin: a blocked thread holds up the end',
@@ -315,6 +316,7 @@ const BANS: readonly Ban[] = [
     where: /^core\/(?:base|store|snapshot)\//,
     raw: true,
     instead: 'the contracts of core/io, so that tests can stand in for the machine',
+    exceptions: { 'core/base/lazy-require.ts': 'loads packages, and nothing of a user' },
   },
   {
     pattern: /\bMath\.random\b/,

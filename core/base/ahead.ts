@@ -4,27 +4,29 @@
 export const RUN_BYTES = 1 << 20;
 
 /**
- * What `load` makes of each item, in order; each is begun when the one before it is handed out. When the caller stops,
- * for whatever reason, nothing is under way any more.
+ * What `load` makes of each item, in order; `depth` items are under way while one is worked on, and the next is asked for
+ * when one is handed out. When the caller stops, for whatever reason, nothing is under way any more.
  */
 export async function* aheadOf<Item, Loaded>(
-  items: Iterable<Item>,
+  items: Iterable<Item> | AsyncIterable<Item>,
   load: (item: Item) => Promise<Loaded>,
+  depth = 1,
 ): AsyncGenerator<Loaded> {
-  const iterator = items[Symbol.iterator]();
-  const start = () => {
-    const next = iterator.next();
-    return next.done === true ? undefined : { loaded: observed(load(next.value)) };
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const underWay: Promise<Loaded>[] = [];
+  const start = async () => {
+    const next = await iterator.next();
+    if (next.done !== true) underWay.push(observed(load(next.value)));
   };
-  let current = start();
   try {
-    while (current !== undefined) {
-      const loaded = await current.loaded;
-      current = start();
+    for (let count = 0; count < depth; count += 1) await start();
+    for (let first = underWay.shift(); first !== undefined; first = underWay.shift()) {
+      const loaded = await first;
+      await start();
       yield loaded;
     }
   } finally {
-    await Promise.allSettled([current?.loaded]);
+    await Promise.allSettled([...underWay, iterator.return?.()]);
   }
 }
 
@@ -34,14 +36,19 @@ export function observed<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Room for three runs, used again and again: one is being read, one hashed, one written. */
+/** Room for a few runs, used again and again: of three, one is being read, one hashed, one written. */
 export class RunBuffers {
   readonly #buffers: Buffer[] = [];
+  readonly #count: number;
   #turn = 0;
 
-  /** What was given out three calls ago is given out again. */
+  constructor(count = 3) {
+    this.#count = count;
+  }
+
+  /** What was given out `count` calls ago is given out again. */
   take(lengthBytes: number): Buffer {
-    this.#turn = (this.#turn + 1) % 3;
+    this.#turn = (this.#turn + 1) % this.#count;
     let buffer = this.#buffers[this.#turn];
     if (buffer === undefined || buffer.length < lengthBytes) {
       buffer = Buffer.allocUnsafeSlow(Math.max(RUN_BYTES, lengthBytes));

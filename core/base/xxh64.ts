@@ -2,7 +2,6 @@
  * XXH64, seed 0, as `xxhsum -H1` computes it. It says whether bytes are what they were (a torn write, a flipped
  * bit, another file); it is no protection against somebody who forges them.
  */
-import { arch } from 'node:process';
 import { SnapError } from './errors.ts';
 import { lazyRequire } from './lazy-require.ts';
 
@@ -29,7 +28,7 @@ function library(): Library {
 /** The binary by its own package takes 1.4 ms, the package's own way of finding it 3 ms. */
 function load(): Library {
   try {
-    return lazyRequire(`${PACKAGE}-linux-${arch}-gnu`);
+    return lazyRequire(`${PACKAGE}-linux-${process.arch}-gnu`);
   } catch (error) {
     // Another C library; anything else fails there as well, and says why.
     if (!(error instanceof Error)) throw error;

@@ -3,7 +3,7 @@
  * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
  * since a published slot never changes.
  */
-import { aheadOf, RUN_BYTES, RunBuffers } from '../base/ahead.ts';
+import { aheadOf, RunBuffers } from '../base/ahead.ts';
 import { findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
@@ -28,8 +28,11 @@ export interface StoreFinding {
 /** Is given what was found in one window; findings are not kept, since there may be one for every cluster. */
 export type OnFindings = (findings: readonly StoreFinding[]) => Promise<void>;
 
-/** Entries, and their clusters' bits, that one hold compares. */
-const WINDOW_CLUSTERS = 32768;
+/** Entries, and their clusters' bits, that one hold compares: few enough that it is done while slots are read. */
+const WINDOW_CLUSTERS = 4096;
+/** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
+const READ_BYTES = 2 << 20;
+const READS = 2;
 
 /** Copied clusters, which ascend, and the entry of each. */
 interface Copied {
@@ -39,6 +42,7 @@ interface Copied {
 
 /** Adjacent clusters with the entry of each. */
 interface CopiedRun extends Run {
+  readonly store: StoreFile;
   readonly entries: readonly Entry[];
 }
 
@@ -47,6 +51,16 @@ export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFi
   const verifier = new StoreVerifier(volume, uuid, onFindings);
   await verifier.run();
   return verifier.clustersChecked;
+}
+
+/** Neighbours among copied clusters, as many as are read at a time. */
+function* runsOf(store: StoreFile, { clusters, entries }: Copied): Generator<CopiedRun> {
+  const mostInRun = Math.max(1, Math.floor(READ_BYTES / store.identity.clusterSizeBytes));
+  let at = 0;
+  for (const run of joinRuns(clusters, mostInRun)) {
+    yield { ...run, store, entries: entries.slice(at, at + run.count) };
+    at += run.count;
+  }
 }
 
 class StoreVerifier {
@@ -61,7 +75,7 @@ class StoreVerifier {
   readonly #slotOwners = new Map<number, number>();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
-  readonly #buffers = new RunBuffers();
+  readonly #buffers = new RunBuffers(READS + 2);
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
     this.#volume = volume;
@@ -78,6 +92,22 @@ class StoreVerifier {
     const count = await this.#held((hold, record, store) => this.#checkWhole(hold, record, store));
     await this.#handOut();
     if (count === undefined) return;
+    const read = async (run: CopiedRun) => ({
+      run,
+      checks: await this.#readRun(run, this.#buffers.take(run.count * run.store.identity.clusterSizeBytes)),
+    });
+    for await (const { run, checks } of aheadOf(this.#copiedRuns(count), read, READS)) {
+      if (checks instanceof Error) await this.#checkEach(run, checks);
+      else this.#compare(checks);
+      this.clustersChecked += run.count;
+      this.#volume.context.progress(this.clustersChecked * run.store.identity.clusterSizeBytes, undefined);
+      await this.#handOut();
+    }
+    await this.#handOut();
+  }
+
+  /** What is to be hashed, window by window; meanwhile what was given out before is read. */
+  async *#copiedRuns(count: number): AsyncGenerator<CopiedRun> {
     for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const found = await this.#held(async (hold, record, store) => {
@@ -90,8 +120,8 @@ class StoreVerifier {
           if (copied !== undefined) return { store, copied };
         }
       });
-      if (found !== undefined) await this.#checkSlots(found.store, found.copied);
       await this.#handOut();
+      if (found !== undefined) yield* runsOf(found.store, found.copied);
       if (found === undefined && !this.#isUnreadable) return;
     }
   }
@@ -207,30 +237,10 @@ class StoreVerifier {
     else if (this.#slotOwners.size < 1 << 20) this.#slotOwners.set(slotIndex, clusterIndex);
   }
 
-  async #checkSlots(store: StoreFile, { clusters, entries }: Copied): Promise<void> {
-    const size = store.identity.clusterSizeBytes;
-    let at = 0;
-    const runs = joinRuns(clusters, Math.max(1, Math.floor(RUN_BYTES / size))).map((run): CopiedRun => {
-      const first = at;
-      at += run.count;
-      return { ...run, entries: entries.slice(first, at) };
-    });
-    const read = async (run: CopiedRun) => ({
-      run,
-      checks: await this.#readRun(store, run, this.#buffers.take(run.count * size)),
-    });
-    for await (const { run, checks } of aheadOf(runs, read)) {
-      if (checks instanceof Error) await this.#checkEach(store, run, checks);
-      else this.#compare(checks);
-      this.clustersChecked += run.count;
-      this.#volume.context.progress(this.clustersChecked * size, undefined);
-    }
-  }
-
   /** What is to be compared, or why it cannot be read. */
-  async #readRun(store: StoreFile, run: CopiedRun, target: Buffer): Promise<Check[] | Error> {
+  async #readRun(run: CopiedRun, target: Buffer): Promise<Check[] | Error> {
     try {
-      return await readContent(store, run, run.entries, target);
+      return await readContent(run.store, run, run.entries, target);
     } catch (error) {
       if (error instanceof ClusterDamage || hasCode(error, 'io', 'damage')) return error;
       throw error;
@@ -238,12 +248,12 @@ class StoreVerifier {
   }
 
   /** One of them cannot be read: the others are still to be told apart. */
-  async #checkEach(store: StoreFile, run: CopiedRun, failure: Error): Promise<void> {
+  async #checkEach(run: CopiedRun, failure: Error): Promise<void> {
     if (run.count === 1) return this.#finding('slot', run.firstCluster, failure.message);
-    const target = Buffer.allocUnsafe(store.identity.clusterSizeBytes);
+    const target = Buffer.allocUnsafe(run.store.identity.clusterSizeBytes);
     for (const [index, entry] of run.entries.entries()) {
-      const one = { firstCluster: run.firstCluster + index, count: 1, entries: [entry] };
-      const checks = await this.#readRun(store, one, target);
+      const one = { ...run, firstCluster: run.firstCluster + index, count: 1, entries: [entry] };
+      const checks = await this.#readRun(one, target);
       if (checks instanceof Error) this.#finding('slot', one.firstCluster, checks.message);
       else this.#compare(checks);
     }

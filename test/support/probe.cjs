@@ -66,9 +66,22 @@ function errorFor(verb) {
   });
 }
 
-/** Node loads modules by the same functions. */
+/** Node loads modules by the same functions, and a command its bundle. */
 function isOurs([target]) {
-  return typeof target === 'string' && !target.endsWith('.cjs') && !target.includes('node_modules');
+  return (
+    typeof target === 'string' && !/\.cjs(\.compiled)?$/.test(target) && !target.includes('node_modules')
+  );
+}
+
+/** A call that is made of others, which are no points then. */
+function within(call) {
+  const outer = inside;
+  inside = true;
+  try {
+    return call();
+  } finally {
+    inside = outer;
+  }
 }
 
 /** (buffer, offset, length, position) of a `read` or `write`, of which the last three may be left out. */
@@ -93,14 +106,7 @@ function torn(args) {
 /** `original` is given the arguments, and answers, or gives a promise. `hasLength`: it reads or writes. */
 function through(verb, target, args, original, hasLength = false) {
   if (inside) return original(args);
-  const call = (given) => {
-    inside = true;
-    try {
-      return original(given);
-    } finally {
-      inside = false;
-    }
-  };
+  const call = (given) => within(() => original(given));
   if (!arrive(verb, target)) return call(args);
   if (probe.action === 'fail') throw errorFor(verb);
   if (probe.action === 'short') return call(hasLength ? shortened(args) : args);
@@ -123,7 +129,9 @@ function through(verb, target, args, original, hasLength = false) {
 for (const verb of ['stat', 'lstat', 'readdir', 'mkdir', 'rmdir', 'unlink', 'rename', 'statfs', 'readFile']) {
   const original = fs[`${verb}Sync`];
   fs[`${verb}Sync`] = (...args) =>
-    isOurs(args) ? through(verb, args[0], args, (given) => original(...given)) : original(...args);
+    isOurs(args)
+      ? through(verb, args[0], args, (given) => original(...given))
+      : within(() => original(...args));
 }
 
 const { native } = fs.realpathSync;
