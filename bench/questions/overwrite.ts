@@ -5,7 +5,7 @@ import { MOUNTING, mountBtrfs, retake } from './parts.ts';
 
 const OURS = {
   label: 'snap-write',
-  prepare: `${retake('disk.img@one')}; cat disk.img new >/dev/null; sync -f .`,
+  prepare: `${retake('disk.img@one')}; cat disk.img new >/dev/null; sync -f .; warm $((2 * MIB))`,
   run: 'snap-write -q disk.img <new',
 };
 
@@ -33,7 +33,8 @@ export const overwrite: Question = {
           qemu-img snapshot -d one disk.qcow2
           qemu-img snapshot -c one disk.qcow2
           cat disk.qcow2 new >/dev/null
-          sync -f .`,
+          sync -f .
+          warm $((2 * MIB))`,
         run: 'qemu-img convert -n -f raw -O qcow2 new disk.qcow2; sync disk.qcow2',
       },
     },
@@ -46,7 +47,7 @@ export const overwrite: Question = {
       ours: OURS,
       beside: {
         label: '`dd`: the old to a new file, the new over the old, both fdatasync',
-        prepare: 'rm -f copy; cat plain new >/dev/null; sync -f .',
+        prepare: 'rm -f copy; cat plain new >/dev/null; sync -f .; warm $((2 * MIB))',
         run: `
           dd if=plain of=copy bs=1M conv=fdatasync status=none
           dd if=new of=plain bs=1M conv=notrunc,fdatasync status=none`,
@@ -61,7 +62,7 @@ export const overwrite: Question = {
       ours: OURS,
       beside: {
         label: '`nbdcopy` into `nbdkit --filter=cow` (its overlay is temporary, nothing is durable)',
-        prepare: 'cat plain new >/dev/null; sync -f .',
+        prepare: 'cat plain new >/dev/null; sync -f .; warm $((2 * MIB))',
         run: 'nbdcopy new -- [ nbdkit --exit-with-parent --filter=cow file plain ]',
       },
     },
@@ -75,7 +76,7 @@ export const overwrite: Question = {
       },
       ours: {
         label: 'snap-write',
-        prepare: `${retake('btrfs/disk.img@one')}; cat btrfs/disk.img new >/dev/null; sync -f btrfs`,
+        prepare: `${retake('btrfs/disk.img@one')}; cat btrfs/disk.img new >/dev/null; sync -f btrfs; warm $((2 * MIB))`,
         run: 'snap-write -q btrfs/disk.img <new',
       },
       beside: {
@@ -84,7 +85,8 @@ export const overwrite: Question = {
           rm -f btrfs/copy
           cp --reflink=always btrfs/plain btrfs/copy
           cat btrfs/plain new >/dev/null
-          sync -f btrfs`,
+          sync -f btrfs
+          warm $((2 * MIB))`,
         run: 'dd if=new of=btrfs/plain bs=1M conv=notrunc,fdatasync status=none',
       },
     },

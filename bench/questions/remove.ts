@@ -17,9 +17,10 @@ const middle = `
   snap-write -q disk.img <new
   snap-create -q disk.img@c
   cat disk.img.snap/b-*.cow >/dev/null
-  sync -f .`;
+  sync -f .
+  warm $((2 * MIB))`;
 
-const copyPrepare = 'rm -f copy; cat new >/dev/null; sync -f .';
+const copyPrepare = 'rm -f copy; cat new >/dev/null; sync -f .; warm $((2 * MIB))';
 
 export const remove: Question = {
   name: 'remove',

@@ -3,7 +3,7 @@ import type { Question } from '../harness/question.ts';
 import { retake } from './parts.ts';
 
 /** The first half is overwritten; the snapshot that is read has that half copied and shares the other with the image. */
-const prepare = `${retake('disk.img@new')}; cat disk.img disk.img.snap/*.cow new >/dev/null; sync -f .`;
+const prepare = `${retake('disk.img@new')}; cat disk.img disk.img.snap/*.cow new >/dev/null; sync -f .; warm $((2 * MIB))`;
 const write = 'snap-write -q disk.img <new';
 const read = 'snap-read disk.img@one | cat >/dev/null';
 

@@ -4,7 +4,7 @@ import { retake } from './parts.ts';
 
 const OURS = {
   label: 'snap-write --no-sync under a transient snapshot',
-  prepare: `${retake('disk.img@one', '--transient')}; cat disk.img new >/dev/null; sync -f .`,
+  prepare: `${retake('disk.img@one', '--transient')}; cat disk.img new >/dev/null; sync -f .; warm $((2 * MIB))`,
   run: 'snap-write -q --no-sync disk.img <new',
 };
 
@@ -21,7 +21,7 @@ export const transient: Question = {
       ours: OURS,
       beside: {
         label: '`dd`: the old to a new file, the new over the old, neither flushed',
-        prepare: 'rm -f copy; cat plain new >/dev/null; sync -f .',
+        prepare: 'rm -f copy; cat plain new >/dev/null; sync -f .; warm $((2 * MIB))',
         run: `
           dd if=plain of=copy bs=1M status=none
           dd if=new of=plain bs=1M conv=notrunc status=none`,
@@ -36,7 +36,8 @@ export const transient: Question = {
           rm -f copy
           ${retake('plain@one')}
           cat plain new >/dev/null
-          sync -f .`,
+          sync -f .
+          warm $((2 * MIB))`,
         run: 'snap-write -q plain <new',
       },
     },

@@ -4,7 +4,7 @@
 import { hasCode, SnapError } from '../base/errors.ts';
 import { hex64, Xxh64Digest } from '../base/xxh64.ts';
 import type { Context } from './context.ts';
-import { digestSnapshot, openSnapshot, readRun } from './read.ts';
+import { digestSnapshot, openSnapshot, withReader } from './read.ts';
 import { chooseTargets, type Target } from './verify.ts';
 import { Volume } from './volume.ts';
 
@@ -100,7 +100,7 @@ async function compareOne(volume: Volume, name: string): Promise<OriginDifferenc
   let bytesChanged = 0;
   for (let atBytes = 0; atBytes < sizeBytes; ) {
     if (volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
-    const run = await readRun(volume, open, { startBytes: atBytes, endBytes: sizeBytes, buffer }, options);
+    const run = await withReader(volume, open, sizeBytes, options, (read) => read(atBytes, buffer));
     reader.check(run);
     // A hole is the origin's own, and so the same; what is no candidate was not kept, and says nothing.
     const data = run.data ?? Buffer.alloc(0);

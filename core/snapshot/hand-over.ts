@@ -49,12 +49,17 @@ export class HandOver {
     return this.#target;
   }
 
-  /** Hands over one batch. @throws `damage` of the donor; whatever the receiver's disk says */
-  async step(hold: Hold): Promise<HandOverStep> {
+  /**
+   * Hands over one batch, a longer one while nobody else wants the lock.
+   * @throws `damage` of the donor; whatever the receiver's disk says
+   */
+  async step(hold: Hold, isWantedByOthers: boolean): Promise<HandOverStep> {
     await hold.ensureOpen();
     hold.stores.pin('receiver', this.#receiver.uuid);
     const target = await this.#repairedTarget(hold);
-    const mostCount = Math.max(1, Math.floor(this.#pace.batchBytes / hold.catalog.clusterSizeBytes));
+    const { batchBytes, aloneBytes = batchBytes } = this.#pace;
+    const mostBytes = isWantedByOthers ? batchBytes : aloneBytes;
+    const mostCount = Math.max(1, Math.floor(mostBytes / hold.catalog.clusterSizeBytes));
     const lacking = await this.#lacking(hold, target);
     const { clusters, complete } = await this.#donor.find(hold, lacking, mostCount);
     if (clusters.length === 0) return { bytes: 0, complete };

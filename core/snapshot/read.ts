@@ -4,7 +4,7 @@
  */
 import drain from 'stream-chain/utils/drain.js';
 import pipe from 'stream-chain/utils/pipe.js';
-import { observed, RUN_BYTES, RunBuffers } from '../base/ahead.ts';
+import { observed, RUN_BYTES } from '../base/ahead.ts';
 import { zeros } from '../base/bytes.ts';
 import { SnapError } from '../base/errors.ts';
 import { digestText, Xxh64Digest } from '../base/xxh64.ts';
@@ -16,12 +16,10 @@ import { recordDigest, type TrustedSince } from './digest.ts';
 import type { Hold } from './hold.ts';
 import { readOrigin } from './origin.ts';
 import { changedOutside, reasonNow, trustNow } from './outside-change.ts';
+import { type ReadPlan, type RunReader, readAhead } from './read-ahead.ts';
 import type { Reference } from './reference.ts';
 import { holeLengthBytes, type ReadRun, SnapshotReader } from './snapshot-reader.ts';
 import { Volume } from './volume.ts';
-
-/** Beside a busy writer every run waits for one of its batches; then as much is read at a time as a batch has. */
-const CONTENDED_BYTES = 16 << 20;
 
 export interface ReadOptions {
   readonly offsetBytes: number;
@@ -38,22 +36,6 @@ export interface ReadSummary {
   readonly digest: string | undefined;
   /** Which snapshot it was, whatever has its name by now; undefined for the image. */
   readonly uuid: string | undefined;
-}
-
-/** Reads some run from `startBytes` on into `buffer`; not past the end. */
-type RunReader = (startBytes: number, buffer: Buffer) => Promise<ReadRun>;
-
-interface ReadPlan {
-  readonly startBytes: number;
-  readonly endBytes: number;
-  readonly bufferBytes: number;
-  /** What is read of a store is read in whole clusters of this size. */
-  readonly alignmentBytes: number;
-  readonly read: RunReader;
-  /** Whether somebody else had the lock when the last run was read. */
-  readonly hadToWait: () => boolean;
-  /** @throws `damage` */
-  readonly check: (run: ReadRun) => void;
 }
 
 /** An opened snapshot, in use by us until the volume is closed. */
@@ -124,18 +106,19 @@ export function openSnapshot(
   });
 }
 
-/** Reads one run of an open snapshot under a hold of its own, trust included. */
-export function readRun(
+/** Takes the lock for as long as `work` reads runs of an open snapshot, which is trusted. */
+export function withReader<T>(
   volume: Volume,
   { reader }: OpenSnapshot,
-  range: { readonly startBytes: number; readonly endBytes: number; readonly buffer: Buffer },
+  endBytes: number,
   options: { readonly allowModifiedOrigin: boolean },
-): Promise<ReadRun> {
+  work: (read: RunReader) => Promise<T>,
+): Promise<T> {
   return volume.shared(async (hold) => {
     const record = hold && findByUuid(hold.catalog, reader.record.uuid);
     if (hold === undefined || record === undefined) throw noSuchSnapshot(volume.image, reader.record.name);
     await checkTrust(hold, record, options);
-    return reader.read(hold, range.startBytes, range.endBytes, range.buffer);
+    return work((startBytes, buffer) => reader.read(hold, startBytes, endBytes, buffer));
   });
 }
 
@@ -162,19 +145,17 @@ function rangeOf(
 
 function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): ReadPlan {
   const range = rangeOf(volume.image, sizeBytes, options);
-  const read: RunReader = (startBytes, buffer) =>
-    volume.shared(async () => {
-      const lengthBytes = holeLengthBytes(volume.origin, startBytes, range.endBytes);
-      if (lengthBytes > 0) return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
-      const data = buffer.subarray(0, Math.min(buffer.length, range.endBytes - startBytes));
-      await readOrigin(volume.origin, data, startBytes);
-      return { offsetBytes: startBytes, lengthBytes: data.length, data, checks: [] };
-    });
+  const read: RunReader = async (startBytes, buffer) => {
+    const lengthBytes = holeLengthBytes(volume.origin, startBytes, range.endBytes);
+    if (lengthBytes > 0) return { offsetBytes: startBytes, lengthBytes, data: undefined, checks: [] };
+    const data = buffer.subarray(0, Math.min(buffer.length, range.endBytes - startBytes));
+    await readOrigin(volume.origin, data, startBytes);
+    return { offsetBytes: startBytes, lengthBytes: data.length, data, checks: [] };
+  };
   return {
     ...range,
-    bufferBytes: RUN_BYTES,
-    alignmentBytes: 0,
-    read,
+    bufferBytes: Math.min(RUN_BYTES, range.endBytes - range.startBytes),
+    held: (work) => volume.shared(() => work(read)),
     hadToWait: () => volume.hadToWait,
     check: () => undefined,
   };
@@ -183,35 +164,15 @@ function planImage(volume: Volume, sizeBytes: number, options: ReadOptions): Rea
 function planSnapshot(volume: Volume, open: OpenSnapshot, options: ReadOptions): ReadPlan {
   const { reader } = open;
   const range = rangeOf(`${volume.image}@${reader.record.name}`, reader.record.sizeBytes, options);
-  const read: RunReader = (startBytes, buffer) =>
-    readRun(volume, open, { startBytes, endBytes: range.endBytes, buffer }, options);
-  const { bufferBytes, clusterSizeBytes: alignmentBytes } = reader;
-  const check = (run: ReadRun) => reader.check(run);
-  return { ...range, bufferBytes, alignmentBytes, read, hadToWait: () => volume.hadToWait, check };
-}
-
-/** One run ahead of its consumer, which may still be at the one before: in three buffers that take turns. */
-async function* readAhead(plan: ReadPlan, signal: AbortSignal): AsyncGenerator<ReadRun> {
   // A short range needs no more than itself, however it lies across clusters.
-  const neededBytes = plan.endBytes - plan.startBytes + 2 * plan.alignmentBytes;
-  const leastBytes = Math.min(plan.bufferBytes, neededBytes);
-  const mostBytes = Math.min(Math.max(plan.bufferBytes, CONTENDED_BYTES), neededBytes);
-  let bufferBytes = leastBytes;
-  const buffers = new RunBuffers();
-  const start = (startBytes: number) => observed(plan.read(startBytes, buffers.take(bufferBytes)));
-  let reading = plan.startBytes < plan.endBytes ? start(plan.startBytes) : undefined;
-  try {
-    while (reading !== undefined) {
-      const run: ReadRun = await reading;
-      if (signal.aborted) throw new SnapError('interrupted', 'interrupted');
-      const nextBytes = run.offsetBytes + run.lengthBytes;
-      bufferBytes = plan.hadToWait() ? mostBytes : Math.max(bufferBytes / 2, leastBytes);
-      reading = nextBytes < plan.endBytes ? start(nextBytes) : undefined;
-      yield run;
-    }
-  } finally {
-    await reading?.catch(() => undefined);
-  }
+  const neededBytes = range.endBytes - range.startBytes + 2 * reader.clusterSizeBytes;
+  return {
+    ...range,
+    bufferBytes: Math.min(reader.bufferBytes, neededBytes),
+    held: (work) => withReader(volume, open, range.endBytes, options, work),
+    hadToWait: () => volume.hadToWait,
+    check: (run) => reader.check(run),
+  };
 }
 
 function piecesOf({ data, lengthBytes }: ReadRun): Iterable<Buffer> {

@@ -97,7 +97,7 @@ async function removeOne(
       }
       receiverUuid = receiver.uuid;
       try {
-        const step = await handOver.step(hold);
+        const step = await handOver.step(hold, volume.hadToWait);
         handedBytes += step.bytes;
         return step.complete ? await takeOut(hold, [record], { handOver, handedBytes }) : undefined;
       } catch (error) {

@@ -58,10 +58,12 @@ export interface Pace {
   readonly batchBytes: number;
   /** Whenever so much of a batch was copied, and there is more to come, it begins to be flushed. */
   readonly flushAheadBytes: number;
+  /** Instead of `batchBytes` where what is written needs no room in memory, as long as nobody waits for the lock. */
+  readonly aloneBytes?: number;
 }
 
 /** Enough that a flush is worth it, and little enough that nobody waits long for the lock. */
-export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20 };
+export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20, aloneBytes: 64 << 20 };
 
 export interface AppendOptions {
   /** The batch's number. */
