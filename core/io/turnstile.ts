@@ -23,7 +23,7 @@ type Waiter = Pick<Host, 'monotonicMs' | 'sleep' | 'lockHolders'>;
 type Lockable = Pick<RandomAccessFile, 'path' | 'tryLock' | 'unlock' | 'stat'>;
 
 const IMMEDIATE_TRIES = 4;
-const QUICK_TRIES = 100;
+const QUICK_TRIES = 12;
 const QUICK_PAUSE_MS = 1;
 const PAUSE_MS = 5;
 const BUSY_HINT = 'try again, or wait longer with --wait';
