@@ -75,7 +75,8 @@ class StoreVerifier {
   readonly #slotOwners = new Map<number, number>();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
-  readonly #buffers = new RunBuffers(READS + 2);
+  /** One is hashed, the others are read into. */
+  readonly #buffers = new RunBuffers(READS + 1);
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
     this.#volume = volume;
