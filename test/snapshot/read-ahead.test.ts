@@ -71,7 +71,10 @@ test('who had to wait reads much in one hold, in bounded memory', async () => {
 
 test('the other one may come and go', async () => {
   let turn = 0;
-  const { plan } = source(100, () => (turn += 1) % 7 < 3);
+  const { plan } = source(100, () => {
+    turn += 1;
+    return turn % 7 < 3;
+  });
   assert.equal(await consume(plan), 100);
 });
 
