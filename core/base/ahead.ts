@@ -36,14 +36,23 @@ export function observed<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Room for a few runs, used again and again: of three, one is being read, one hashed, one written. */
+/** Room for a few runs, used again and again. */
 export class RunBuffers {
   readonly #buffers: Buffer[] = [];
   readonly #count: number;
+  readonly #leastBytes: number;
+  readonly #allocate: (lengthBytes: number) => Buffer;
   #turn = 0;
 
-  constructor(count = 3) {
+  /** @param leastBytes how large the buffers are, unless more is asked for */
+  constructor(
+    count: number,
+    leastBytes = RUN_BYTES,
+    allocate: (lengthBytes: number) => Buffer = Buffer.allocUnsafeSlow,
+  ) {
     this.#count = count;
+    this.#leastBytes = leastBytes;
+    this.#allocate = allocate;
   }
 
   /** What was given out `count` calls ago is given out again. */
@@ -51,7 +60,7 @@ export class RunBuffers {
     this.#turn = (this.#turn + 1) % this.#count;
     let buffer = this.#buffers[this.#turn];
     if (buffer === undefined || buffer.length < lengthBytes) {
-      buffer = Buffer.allocUnsafeSlow(Math.max(RUN_BYTES, lengthBytes));
+      buffer = this.#allocate(Math.max(this.#leastBytes, lengthBytes));
       this.#buffers[this.#turn] = buffer;
     }
     return buffer.subarray(0, lengthBytes);

@@ -27,12 +27,15 @@ export interface Owner {
   readonly groupId: number;
 }
 
+/** `past-cache`: it is flushed soon and not read again soon. Where it can be, the page cache is left alone; it means the same. */
+export type WriteWay = 'past-cache';
+
 export interface RandomAccessFile {
   readonly path: string;
   /** Reads until `target` is full or the file ends; returns the bytes read. */
   read(target: Buffer, offsetBytes: number): Promise<number>;
   /** Writes all of `source`, however many calls that takes. */
-  write(source: Buffer, offsetBytes: number): Promise<void>;
+  write(source: Buffer, offsetBytes: number, way?: WriteWay): Promise<void>;
   /**
    * The first place at or after `offsetBytes` that may hold other than zeros: the file's end where there is none, and
    * `offsetBytes` itself at or past that, or where holes cannot be seen.

@@ -5,9 +5,10 @@
  */
 import fs from 'node:fs';
 import { SnapError } from '../base/errors.ts';
-import type { FileKind, FileStat, Owner, RandomAccessFile } from './file-system.ts';
+import type { FileKind, FileStat, Owner, RandomAccessFile, WriteWay } from './file-system.ts';
 import { dataFinder } from './holes.ts';
 import { checkRange, checkSize } from './numbers.ts';
+import { mayGoPastCache, openPastCache } from './past-cache.ts';
 import { dropRangeLock, type LockKind, tryRangeLock } from './range-lock.ts';
 import { attempt, errnoOf, systemFailure } from './system-error.ts';
 
@@ -45,6 +46,9 @@ export class NodeFile implements RandomAccessFile {
   readonly #pending = new Set<Promise<unknown>>();
 
   #findData: ((offsetBytes: number) => number) | undefined;
+  /** The same file for writes past the page cache, once one was asked for. */
+  #pastCache: number | 'none' | undefined;
+  #pastCacheRefused = false;
 
   constructor(path: string, descriptor: number) {
     this.path = path;
@@ -57,9 +61,12 @@ export class NodeFile implements RandomAccessFile {
   }
 
   /** Has a thread make a call. */
-  async #byThread<T>(call: (descriptor: number, done: Callback<T>) => void): Promise<T> {
+  async #byThread<T>(
+    call: (descriptor: number, done: Callback<T>) => void,
+    descriptor = this.#descriptor,
+  ): Promise<T> {
     const pending = new Promise<T>((resolve, reject) => {
-      call(this.#descriptor, (error, result) => (error ? reject(error) : resolve(result as T)));
+      call(descriptor, (error, result) => (error ? reject(error) : resolve(result as T)));
     });
     this.#pending.add(pending);
     try {
@@ -91,9 +98,9 @@ export class NodeFile implements RandomAccessFile {
     return doneBytes;
   }
 
-  async write(source: Buffer, offsetBytes: number): Promise<void> {
+  async write(source: Buffer, offsetBytes: number, way?: WriteWay): Promise<void> {
     checkRange('write', this.path, offsetBytes, source.length);
-    let doneBytes = 0;
+    let doneBytes = way === 'past-cache' ? await this.#writePastCache(source, offsetBytes) : 0;
     while (doneBytes < source.length) {
       const lengthBytes = Math.min(source.length - doneBytes, CALL_LIMIT_BYTES);
       const positionBytes = offsetBytes + doneBytes;
@@ -109,6 +116,28 @@ export class NodeFile implements RandomAccessFile {
       } catch (error) {
         throw systemFailure({ verb: 'write', path: this.path, offsetBytes: positionBytes }, error);
       }
+    }
+  }
+
+  /** @returns how much of it was written; the rest is for the cache */
+  async #writePastCache(source: Buffer, offsetBytes: number): Promise<number> {
+    if (this.#pastCacheRefused || source.length <= WRITE_AT_ONCE_BYTES) return 0;
+    if (!mayGoPastCache(source, offsetBytes)) return 0;
+    this.#pastCache ??= openPastCache(this.#descriptor) ?? 'none';
+    const pastCache = this.#pastCache;
+    if (pastCache === 'none') return 0;
+    try {
+      return await this.#byThread<number>(
+        (descriptor, done) => fs.write(descriptor, source, 0, source.length, offsetBytes, done),
+        pastCache,
+      );
+    } catch (error) {
+      if (errnoOf(error) !== 'EINVAL') {
+        throw systemFailure({ verb: 'write', path: this.path, offsetBytes }, error);
+      }
+      // It wants more than is known of it. What else it may mean, the write through the cache meets too.
+      this.#pastCacheRefused = true;
+      return 0;
     }
   }
 
@@ -183,9 +212,10 @@ export class NodeFile implements RandomAccessFile {
   close(): Promise<void> {
     return attempt({ verb: 'close', path: this.path }, async () => {
       while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
-      const descriptor = this.#opened;
+      const descriptors = [this.#pastCache, this.#opened];
       this.#opened = undefined;
-      if (descriptor !== undefined) fs.closeSync(descriptor);
+      this.#pastCache = 'none';
+      for (const descriptor of descriptors) if (typeof descriptor === 'number') fs.closeSync(descriptor);
     });
   }
 }

@@ -7,11 +7,10 @@
  * NetBSD's fss copies a cluster at a time the same way; dm-snapshot copies once for every snapshot, this once in all,
  * because older snapshots read through the newer ones' stores.
  */
-import { RunBuffers } from '../base/ahead.ts';
 import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { AppendBatch, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
+import { AppendBatch, appendBuffers, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
 import { isAlive, persistentRecords } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { chosenOf } from './candidates.ts';
@@ -113,7 +112,7 @@ async function readOld(hold: Hold, geometry: Geometry, run: Run, target: Buffer)
 }
 
 export class CowWriter {
-  readonly #buffers = new RunBuffers();
+  readonly #buffers = appendBuffers();
   readonly #flushAheadBytes: number;
 
   /** @param flushAheadBytes after so much of a batch was copied, it begins to be flushed */

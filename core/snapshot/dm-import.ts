@@ -4,10 +4,9 @@
  * they were made, and ours is written in the order of clusters: so they are counted first, and then gathered and sorted
  * by ranges of the origin, of which none has more than memory is meant for.
  */
-import { RunBuffers } from '../base/ahead.ts';
 import { SnapError } from '../base/errors.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
-import { AppendBatch, PACE, type Run } from '../store/append.ts';
+import { AppendBatch, appendBuffers, PACE, type Run } from '../store/append.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import { CopiedBitmap } from '../store/copied-bitmap.ts';
 import {
@@ -200,7 +199,7 @@ export class DmStore {
     const { clusterSizeBytes } = store.identity;
     const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
     const target = { store, bitmap, flushRecord: EMPTY_STORE_RECORD };
-    const buffers = new RunBuffers();
+    const buffers = appendBuffers();
     const most = Math.max(1, PACE.batchBytes / clusterSizeBytes);
     let batch = firstBatch;
     for (const range of ranges) {

@@ -2,11 +2,11 @@
  * Handing over: before a snapshot is removed, what older ones still read through its store goes into the next older
  * store, batch by batch under the lock, each cluster checked against its hash on the way.
  */
-import { RunBuffers } from '../base/ahead.ts';
 import { bitmapBytes } from '../base/bitmap.ts';
 import {
   AppendBatch,
   type AppendTarget,
+  appendBuffers,
   PACE,
   type Pace,
   type Run,
@@ -34,7 +34,7 @@ export class HandOver {
   readonly #donor: Donor;
   readonly #receiver: SnapshotRecord;
   readonly #pace: Pace;
-  readonly #buffers = new RunBuffers();
+  readonly #buffers = appendBuffers();
   #target: AppendTarget | undefined;
   #stamp = '';
 

@@ -3,8 +3,9 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
-import { aheadOf, RUN_BYTES, type RunBuffers } from '../base/ahead.ts';
+import { aheadOf, RunBuffers } from '../base/ahead.ts';
 import { isZero } from '../base/bytes.ts';
+import { pageAligned } from '../base/page-aligned.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
 import type { CopiedBitmap } from './copied-bitmap.ts';
@@ -65,6 +66,14 @@ export interface Pace {
 /** Enough that a flush is worth it, and little enough that nobody waits long for the lock. */
 export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20, aloneBytes: 64 << 20 };
 
+/** How much is copied in one call: a disk that is written past the cache likes more of it than the cache does. */
+const APPEND_RUN_BYTES = 4 << 20;
+
+/** For the runs of appending: one is being read, one hashed, one written. */
+export function appendBuffers(): RunBuffers {
+  return new RunBuffers(3, APPEND_RUN_BYTES, pageAligned);
+}
+
 export interface AppendOptions {
   /** The batch's number. */
   readonly batch: number;
@@ -115,7 +124,7 @@ export class AppendBatch {
    */
   async add(clusters: readonly number[], read: RunReader, buffers: RunBuffers): Promise<void> {
     const { clusterSizeBytes } = this.#target.store.identity;
-    const runBytes = Math.min(RUN_BYTES, this.#options.flushAheadBytes);
+    const runBytes = Math.min(APPEND_RUN_BYTES, this.#options.flushAheadBytes);
     const runs = joinRuns(clusters, Math.max(1, Math.floor(runBytes / clusterSizeBytes)));
     let failure: { readonly error: unknown } | undefined;
     const note = (error: unknown) => {
@@ -159,7 +168,7 @@ export class AppendBatch {
   /** Hashes adjacent clusters and gives them slots; what it returns writes both. */
   async #prepare(firstCluster: number, { content, hashes }: RunContent): Promise<() => Promise<void>> {
     const { store } = this.#target;
-    const { batch, handedOver } = this.#options;
+    const { batch, handedOver, durable } = this.#options;
     const { clusterSizeBytes } = store.identity;
     const count = Math.ceil(content.length / clusterSizeBytes);
     const table = Buffer.alloc(count * ENTRY.sizeBytes);
@@ -192,7 +201,9 @@ export class AppendBatch {
     }
     endSegment(content.length);
     return async () => {
-      for (const each of writes) await store.writeSlots(each.content, each.slotIndex);
+      // What is not flushed may never have to reach the disk.
+      const way = durable ? 'past-cache' : undefined;
+      for (const each of writes) await store.writeSlots(each.content, each.slotIndex, way);
       await store.writeTable(table, firstCluster);
     };
   }

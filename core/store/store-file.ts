@@ -10,7 +10,7 @@
 import { quietly, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { closeLike, createLike, type FileLike } from '../io/file-like.ts';
-import type { FileStat, FileSystem, RandomAccessFile } from '../io/file-system.ts';
+import type { FileStat, FileSystem, RandomAccessFile, WriteWay } from '../io/file-system.ts';
 import { EntryCodec } from './entry.ts';
 import {
   decodeFlushRecord,
@@ -215,8 +215,9 @@ export class StoreFile {
     return this.#file.read(target, offsetBytes);
   }
 
-  async writeSlots(content: Buffer, slotIndex: number): Promise<void> {
-    await this.#file.write(content, this.#slotOffsetBytes(slotIndex));
+  /** @param way whoever flushes soon writes past the cache, best from memory that begins on a page */
+  async writeSlots(content: Buffer, slotIndex: number, way?: WriteWay): Promise<void> {
+    await this.#file.write(content, this.#slotOffsetBytes(slotIndex), way);
   }
 
   /** Gives back the space of slots from `slotIndex` on, which no entry may name. */

@@ -1,0 +1,27 @@
+/**
+ * Memory that begins on a page, as writing past the page cache wants it. Node gives none by itself: of what it takes from
+ * malloc the first bytes are malloc's own. The memory of WebAssembly begins on a page, and nothing else is used of it.
+ */
+
+/** Node's types have no value of that name. */
+declare const WebAssembly: {
+  readonly Memory: new (units: {
+    readonly initial: number;
+    readonly maximum: number;
+  }) => {
+    readonly buffer: ArrayBuffer;
+  };
+};
+
+const UNIT_BYTES = 1 << 16;
+
+/** Not aligned where no address space is left for it (`ulimit -v`): what is written from there goes through the cache. */
+export function pageAligned(lengthBytes: number): Buffer {
+  const units = Math.ceil(lengthBytes / UNIT_BYTES);
+  try {
+    return Buffer.from(new WebAssembly.Memory({ initial: units, maximum: units }).buffer, 0, lengthBytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return Buffer.allocUnsafeSlow(lengthBytes);
+  }
+}
