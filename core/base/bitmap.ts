@@ -9,6 +9,7 @@ import { isZero } from './bytes.ts';
 
 /** Looked at as a whole, since comparing with zeros is far faster than going through them. */
 const PIECE_BYTES = 4096;
+const PIECE_BITS = 8 * PIECE_BYTES;
 
 export function getBit(bits: Buffer, index: number): boolean {
   return (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
@@ -129,11 +130,18 @@ export class SetSum {
   }
 }
 
-/** The first index in [from, to) whose bit is `value`, or `to`. Skips whole words that cannot hold it. */
+/** The first index in [from, to) whose bit is `value`, or `to`. Skips pieces of zeros, and words that cannot hold it. */
 export function findBit(bits: Buffer, value: boolean, from: number, to: number): number {
   const skip = value ? 0 : -1;
   let index = from;
   while (index < to) {
+    if (value && index % PIECE_BITS === 0 && index + PIECE_BITS <= to) {
+      const start = index >>> 3;
+      if (isZero(bits.subarray(start, start + PIECE_BYTES))) {
+        index += PIECE_BITS;
+        continue;
+      }
+    }
     if ((index & 31) === 0 && index + 32 <= to && bits.readInt32LE(index >>> 3) === skip) {
       index += 32;
       continue;

@@ -4,7 +4,7 @@
  * since a published slot never changes.
  */
 import { aheadOf, RunBuffers } from '../base/ahead.ts';
-import { findBit } from '../base/bitmap.ts';
+import { bitmapBytes, findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { xxh64 } from '../base/xxh64.ts';
@@ -30,6 +30,8 @@ export type OnFindings = (findings: readonly StoreFinding[]) => Promise<void>;
 
 /** Entries, and their clusters' bits, that one hold compares: few enough that it is done while slots are read. */
 const WINDOW_CLUSTERS = 4096;
+/** So many bits are looked at at a time for the next that is set: most of most stores has none. */
+const STRETCH_CLUSTERS = 64 * WINDOW_CLUSTERS;
 /** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
 const READ_BYTES = 2 << 20;
 const READS = 2;
@@ -44,6 +46,11 @@ interface Copied {
 interface CopiedRun extends Run {
   readonly store: StoreFile;
   readonly entries: readonly Entry[];
+}
+
+/** Where the window begins that a cluster is in. */
+function windowOf(clusterIndex: number): number {
+  return clusterIndex - (clusterIndex % WINDOW_CLUSTERS);
 }
 
 /** Returns how many copied clusters were checked. */
@@ -75,6 +82,7 @@ class StoreVerifier {
   readonly #slotOwners = new Map<number, number>();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
+  readonly #stretch = Buffer.alloc(STRETCH_CLUSTERS / 8);
   /** One is hashed, the others are read into. */
   readonly #buffers = new RunBuffers(READS + 1);
 
@@ -112,14 +120,10 @@ class StoreVerifier {
     for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const found = await this.#held(async (hold, record, store) => {
-        // Windows in which nothing was copied are passed over in the same hold: they are most of most stores.
-        for (; ; first += WINDOW_CLUSTERS) {
-          first = this.#nextWindow(store, first);
-          if (first >= count) return { store, copied: { clusters: [], entries: [] } };
-          const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
-          const copied = await this.#compareWindow(hold, record, store, window);
-          if (copied !== undefined) return { store, copied };
-        }
+        first = await this.#nextWindow(hold, record, store, first);
+        if (first >= count) return { store, copied: { clusters: [], entries: [] } };
+        const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
+        return { store, copied: await this.#compareWindow(hold, record, store, window) };
       });
       await this.#handOut();
       if (found !== undefined) yield* runsOf(found.store, found.copied);
@@ -127,11 +131,23 @@ class StoreVerifier {
     }
   }
 
-  /** The first window from `first` on that may have a bit. Where the bitmap counted, a hole of it has none. */
-  #nextWindow(store: StoreFile, first: number): number {
-    if (!this.#bitmapCounts) return first;
-    const from = store.bitsFrom(first >>> 3) * 8;
-    return from - (from % WINDOW_CLUSTERS);
+  /**
+   * The first window from `first` on that has a bit, or something behind all. Where the bitmap counted, a hole of it need
+   * not be read.
+   */
+  async #nextWindow(hold: Hold, record: SnapshotRecord, store: StoreFile, first: number): Promise<number> {
+    const count = clusterCount(store.identity);
+    let from = first;
+    while (from < count) {
+      if (this.#bitmapCounts) from = windowOf(store.bitsFrom(from >>> 3) * 8);
+      const stretchCount = Math.min(STRETCH_CLUSTERS, Math.max(0, count - from));
+      const bits = this.#stretch.subarray(0, bitmapBytes(stretchCount));
+      await hold.readBits(record, bits, from >>> 3);
+      const found = findBit(bits, true, 0, stretchCount);
+      if (found < stretchCount) return windowOf(from + found);
+      from += STRETCH_CLUSTERS;
+    }
+    return from;
   }
 
   /** Runs `look` with the store under a shared hold; undefined where it is gone or beyond looking at. */
@@ -197,13 +213,13 @@ class StoreVerifier {
     return record.uuid === marked || record.uuid === newestRecord(hold.catalog)?.uuid;
   }
 
-  /** Compares bits and entries; returns what is to be hashed, undefined where there is no bit. */
+  /** Compares bits and entries; returns what is to be hashed. */
   async #compareWindow(
     hold: Hold,
     record: SnapshotRecord,
     store: StoreFile,
     window: { readonly first: number; readonly count: number },
-  ): Promise<Copied | undefined> {
+  ): Promise<Copied> {
     const { first, count } = window;
     const bits = this.#bits.subarray(0, Math.ceil(count / 8));
     await hold.readBits(record, bits, first >>> 3);
@@ -211,7 +227,6 @@ class StoreVerifier {
     // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
     // crash left of a batch, and the next repair of this store clears it.
     const next = (from: number) => findBit(bits, true, from, count);
-    if (next(0) === count) return undefined;
     const table = this.#table.subarray(0, count * ENTRY.sizeBytes);
     await store.readTable(table, first);
     for (let at = next(0); at < count; at = next(at + 1)) {

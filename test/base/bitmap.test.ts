@@ -38,3 +38,21 @@ test('every word is counted right, the largest too', () => {
   assert.equal(countBits(bits), 2);
   assert.equal(countBits(Buffer.from([0xff, 0xff, 0xff])), 24);
 });
+
+test('a bit among millions is found, wherever it is and wherever the search begins', () => {
+  const count = 200_003;
+  for (const place of [0, 31, 32_767, 32_768, 65_535, 98_304, 196_608, 200_002]) {
+    for (const value of [true, false]) {
+      const bits = Buffer.alloc(bitmapBytes(count), value ? 0 : 0xff);
+      fillBits(bits, place, place + 1, value);
+      for (const from of [0, 1, 32_768, 65_536, 131_071]) {
+        assert.equal(
+          findBit(bits, value, from, count),
+          from <= place ? place : count,
+          `${place} from ${from}`,
+        );
+      }
+      assert.equal(findBit(bits, value, 0, place), place);
+    }
+  }
+});
