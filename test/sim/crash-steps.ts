@@ -125,9 +125,12 @@ export interface Manner {
   readonly between: (doneBytes: number) => Promise<void>;
 }
 
-/** Where nothing is small, a batch has many clusters, which are copied run by run and flushed ahead. */
+/**
+ * Where nothing is small, a batch has many clusters, which are copied run by run and flushed ahead, and all that is handed
+ * over is one step, since nobody waits for the lock.
+ */
 function paceOf(inSmallSteps: boolean, flushesAhead: boolean): Pace {
-  if (inSmallSteps) return { ...PACE, batchBytes: CLUSTER_BYTES };
+  if (inSmallSteps) return { ...PACE, batchBytes: CLUSTER_BYTES, aloneBytes: CLUSTER_BYTES };
   return flushesAhead ? { ...PACE, flushAheadBytes: CLUSTER_BYTES } : PACE;
 }
 
