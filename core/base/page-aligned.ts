@@ -15,13 +15,16 @@ declare const WebAssembly: {
 
 const UNIT_BYTES = 1 << 16;
 
-/** Not aligned where no address space is left for it (`ulimit -v`): what is written from there goes through the cache. */
+/**
+ * Not aligned where there is none: no address space is left for it (`ulimit -v`), or Node was started without WebAssembly
+ * (`--jitless`). What is written from there goes through the cache.
+ */
 export function pageAligned(lengthBytes: number): Buffer {
   const units = Math.ceil(lengthBytes / UNIT_BYTES);
   try {
     return Buffer.from(new WebAssembly.Memory({ initial: units, maximum: units }).buffer, 0, lengthBytes);
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!(error instanceof Error)) throw error;
     return Buffer.allocUnsafeSlow(lengthBytes);
   }
 }

@@ -33,6 +33,12 @@ function mayBeAtOnce(lengthBytes: number, mostBytes: number): boolean {
 /** What file systems answer that cannot share, or not between these two files. */
 const CANNOT_SHARE = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS', 'ETXTBSY']);
 
+/**
+ * After these a write through the cache decides. EINVAL: the disk wants more than is known of it, or of the memory. A full
+ * disk: XFS looked for room that it had set aside only where the cache was written (before Linux 5.12).
+ */
+const CACHE_DECIDES = new Set(['EINVAL', 'ENOSPC', 'EDQUOT']);
+
 type Callback<T> = (error: NodeJS.ErrnoException | null, result?: T) => void;
 
 export class NodeFile implements RandomAccessFile {
@@ -132,11 +138,10 @@ export class NodeFile implements RandomAccessFile {
         pastCache,
       );
     } catch (error) {
-      if (errnoOf(error) !== 'EINVAL') {
+      const errno = errnoOf(error) ?? '';
+      if (!CACHE_DECIDES.has(errno))
         throw systemFailure({ verb: 'write', path: this.path, offsetBytes }, error);
-      }
-      // It wants more than is known of it. What else it may mean, the write through the cache meets too.
-      this.#pastCacheRefused = true;
+      this.#pastCacheRefused = errno === 'EINVAL';
       return 0;
     }
   }
@@ -212,10 +217,14 @@ export class NodeFile implements RandomAccessFile {
   close(): Promise<void> {
     return attempt({ verb: 'close', path: this.path }, async () => {
       while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
-      const descriptors = [this.#pastCache, this.#opened];
+      const [descriptor, pastCache] = [this.#opened, this.#pastCache];
       this.#opened = undefined;
       this.#pastCache = 'none';
-      for (const descriptor of descriptors) if (typeof descriptor === 'number') fs.closeSync(descriptor);
+      try {
+        if (typeof pastCache === 'number') fs.closeSync(pastCache);
+      } finally {
+        if (descriptor !== undefined) fs.closeSync(descriptor);
+      }
     });
   }
 }

@@ -10,7 +10,7 @@
 import { getBit } from '../base/bitmap.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { NIL_UUID } from '../base/uuid.ts';
-import { AppendBatch, appendBuffers, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
+import { AppendBatch, RepairNeeded, type Run, type RunContent } from '../store/append.ts';
 import { isAlive, persistentRecords } from '../store/catalog.ts';
 import { clusterLengthBytes, type Geometry } from '../store/layout.ts';
 import { chosenOf } from './candidates.ts';
@@ -112,7 +112,6 @@ async function readOld(hold: Hold, geometry: Geometry, run: Run, target: Buffer)
 }
 
 export class CowWriter {
-  readonly #buffers = appendBuffers();
   readonly #flushAheadBytes: number;
 
   /** @param flushAheadBytes after so much of a batch was copied, it begins to be flushed */
@@ -209,7 +208,7 @@ export class CowWriter {
         durable: persistentRecords(hold.catalog).length > 0,
       });
       firstSlot = append.firstSlot;
-      await append.add(missing, (run, target) => readOld(hold, identity, run, target), this.#buffers);
+      await append.add(missing, (run, target) => readOld(hold, identity, run, target));
       await append.publish((record) => {
         // From now on the entries count, whatever fails yet: their slots stay.
         firstSlot = undefined;

@@ -6,7 +6,7 @@
  */
 import { SnapError } from '../base/errors.ts';
 import type { FileSystem, RandomAccessFile } from '../io/file-system.ts';
-import { AppendBatch, appendBuffers, PACE, type Run } from '../store/append.ts';
+import { AppendBatch, PACE, type Run } from '../store/append.ts';
 import type { Catalog, SnapshotRecord } from '../store/catalog.ts';
 import { CopiedBitmap } from '../store/copied-bitmap.ts';
 import {
@@ -199,7 +199,6 @@ export class DmStore {
     const { clusterSizeBytes } = store.identity;
     const bitmap = new CopiedBitmap(store.regions.bitmapSizeBytes);
     const target = { store, bitmap, flushRecord: EMPTY_STORE_RECORD };
-    const buffers = appendBuffers();
     const most = Math.max(1, PACE.batchBytes / clusterSizeBytes);
     let batch = firstBatch;
     for (const range of ranges) {
@@ -213,7 +212,7 @@ export class DmStore {
         const read = async (run: Run, room: Buffer) => ({
           content: await this.#content(origin, gathered, { store, run, room }),
         });
-        await append.add(clusters, read, buffers);
+        await append.add(clusters, read);
         await append.publish(async () => undefined);
         context.progress(((clusters.at(-1) ?? 0) + 1) * clusterSizeBytes, origin.sizeBytes);
         batch += 1;

@@ -6,7 +6,6 @@ import { bitmapBytes } from '../base/bitmap.ts';
 import {
   AppendBatch,
   type AppendTarget,
-  appendBuffers,
   PACE,
   type Pace,
   type Run,
@@ -34,7 +33,6 @@ export class HandOver {
   readonly #donor: Donor;
   readonly #receiver: SnapshotRecord;
   readonly #pace: Pace;
-  readonly #buffers = appendBuffers();
   #target: AppendTarget | undefined;
   #stamp = '';
 
@@ -70,7 +68,7 @@ export class HandOver {
       flushAheadBytes: this.#pace.flushAheadBytes,
       durable: true,
     });
-    await append.add(clusters, (run, content) => this.#content(hold, target, run, content), this.#buffers);
+    await append.add(clusters, (run, content) => this.#content(hold, target, run, content));
     // Before its bits are set: cleared by a repair that does not end, it would leave bits without entries.
     await append.publish(() => hold.noteHandedOver());
     // Nobody else looks after this store's bits: they are on disk before anything ends that tells of them.

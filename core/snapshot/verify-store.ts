@@ -142,7 +142,13 @@ class StoreVerifier {
       if (this.#bitmapCounts) from = windowOf(store.bitsFrom(from >>> 3) * 8);
       const stretchCount = Math.min(STRETCH_CLUSTERS, Math.max(0, count - from));
       const bits = this.#stretch.subarray(0, bitmapBytes(stretchCount));
-      await hold.readBits(record, bits, from >>> 3);
+      try {
+        await hold.readBits(record, bits, from >>> 3);
+      } catch (error) {
+        // Only a part of it may be unreadable: the window finds out, and is told of by itself.
+        if (hasCode(error, 'io')) return windowOf(from);
+        throw error;
+      }
       const found = findBit(bits, true, 0, stretchCount);
       if (found < stretchCount) return windowOf(from + found);
       from += STRETCH_CLUSTERS;

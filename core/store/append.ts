@@ -69,10 +69,11 @@ export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20, alon
 /** How much is copied in one call: a disk that is written past the cache likes more of it than the cache does. */
 const APPEND_RUN_BYTES = 4 << 20;
 
-/** For the runs of appending: one is being read, one hashed, one written. */
-export function appendBuffers(): RunBuffers {
-  return new RunBuffers(3, APPEND_RUN_BYTES, pageAligned);
-}
+/**
+ * Of three, one is being read, one hashed, one written. Whoever appends takes what another one left: a command that removes
+ * a hundred snapshots would hold a hundred, until somebody collects the garbage.
+ */
+const idleBuffers: RunBuffers[] = [];
 
 export interface AppendOptions {
   /** The batch's number. */
@@ -122,7 +123,16 @@ export class AppendBatch {
    * failed beside each other it throws the first.
    * @throws RepairNeeded, and what `read` throws
    */
-  async add(clusters: readonly number[], read: RunReader, buffers: RunBuffers): Promise<void> {
+  async add(clusters: readonly number[], read: RunReader): Promise<void> {
+    const buffers = idleBuffers.pop() ?? new RunBuffers(3, APPEND_RUN_BYTES, pageAligned);
+    try {
+      await this.#addBy(buffers, clusters, read);
+    } finally {
+      idleBuffers.push(buffers);
+    }
+  }
+
+  async #addBy(buffers: RunBuffers, clusters: readonly number[], read: RunReader): Promise<void> {
     const { clusterSizeBytes } = this.#target.store.identity;
     const runBytes = Math.min(APPEND_RUN_BYTES, this.#options.flushAheadBytes);
     const runs = joinRuns(clusters, Math.max(1, Math.floor(runBytes / clusterSizeBytes)));

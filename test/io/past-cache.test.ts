@@ -113,18 +113,23 @@ test('a disk that is full says so at once', async (t) => {
   });
 });
 
-test('where there is no address space for it, memory is had all the same', (t) => {
-  const global = globalThis as unknown as { WebAssembly: { Memory: unknown } };
-  const original = global.WebAssembly.Memory;
+test('without address space for it, or without WebAssembly, memory is had all the same', (t) => {
+  const global = globalThis as unknown as { WebAssembly: unknown };
+  const original = global.WebAssembly;
   t.after(() => {
-    global.WebAssembly.Memory = original;
+    global.WebAssembly = original;
   });
-  global.WebAssembly.Memory = class {
-    constructor() {
-      throw new RangeError('could not allocate memory');
-    }
+  const full = {
+    Memory: class {
+      constructor() {
+        throw new RangeError('could not allocate memory');
+      }
+    },
   };
-  assert.equal(pageAligned(100_000).length, 100_000);
+  for (const each of [full, undefined]) {
+    global.WebAssembly = each;
+    assert.equal(pageAligned(100_000).length, 100_000);
+  }
 });
 
 test('only whole pages at a page are for it, and only where it is known', () => {
