@@ -1,6 +1,8 @@
 /**
- * Memory that begins on a page, as writing past the page cache wants it. Node gives none by itself: of what it takes from
- * malloc the first bytes are malloc's own. The memory of WebAssembly begins on a page, and nothing else is used of it.
+ * Memory that begins on a page. Large pieces of Node's begin 16 bytes behind one, since the first bytes of what it takes
+ * from malloc are malloc's own, and there a copy out of the page cache takes twice as long: each load is taken for one that
+ * depends on the store before it, whose address differs in its upper bits alone. Writing past the page cache wants whole
+ * pages, too. The memory of WebAssembly begins on a page, and nothing else is used of it.
  */
 
 /** Node's types have no value of that name. */
@@ -17,7 +19,7 @@ const UNIT_BYTES = 1 << 16;
 
 /**
  * Not aligned where there is none: no address space is left for it (`ulimit -v`), or Node was started without WebAssembly
- * (`--jitless`). What is written from there goes through the cache.
+ * (`--jitless`). Then copies are slower, and what is written from there goes through the cache.
  */
 export function pageAligned(lengthBytes: number): Buffer {
   const units = Math.ceil(lengthBytes / UNIT_BYTES);

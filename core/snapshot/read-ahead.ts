@@ -5,6 +5,7 @@
  */
 import { RUN_BYTES } from '../base/ahead.ts';
 import { SnapError } from '../base/errors.ts';
+import { pageAligned } from '../base/page-aligned.ts';
 import type { ReadRun } from './snapshot-reader.ts';
 
 /** The most that is kept in memory. */
@@ -53,7 +54,7 @@ class Room {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     this.#made += 1;
-    return Buffer.allocUnsafeSlow(this.#sizeBytes);
+    return pageAligned(this.#sizeBytes);
   }
 
   give(buffer: Buffer): void {

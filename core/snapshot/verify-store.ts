@@ -3,7 +3,7 @@
  * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
  * since a published slot never changes.
  */
-import { aheadOf, RunBuffers } from '../base/ahead.ts';
+import { aheadOf, BufferPool, type RunBuffers } from '../base/ahead.ts';
 import { bitmapBytes, findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
@@ -35,6 +35,8 @@ const STRETCH_CLUSTERS = 64 * WINDOW_CLUSTERS;
 /** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
 const READ_BYTES = 2 << 20;
 const READS = 2;
+/** One is hashed, the others are read into. */
+const BUFFERS = new BufferPool(READS + 1, READ_BYTES);
 
 /** Copied clusters, which ascend, and the entry of each. */
 interface Copied {
@@ -83,8 +85,6 @@ class StoreVerifier {
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
   readonly #stretch = Buffer.alloc(STRETCH_CLUSTERS / 8);
-  /** One is hashed, the others are read into. */
-  readonly #buffers = new RunBuffers(READS + 1);
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
     this.#volume = volume;
@@ -100,10 +100,13 @@ class StoreVerifier {
   async run(): Promise<void> {
     const count = await this.#held((hold, record, store) => this.#checkWhole(hold, record, store));
     await this.#handOut();
-    if (count === undefined) return;
+    if (count !== undefined) await BUFFERS.lend((buffers) => this.#checkContent(count, buffers));
+  }
+
+  async #checkContent(count: number, buffers: RunBuffers): Promise<void> {
     const read = async (run: CopiedRun) => ({
       run,
-      checks: await this.#readRun(run, this.#buffers.take(run.count * run.store.identity.clusterSizeBytes)),
+      checks: await this.#readRun(run, buffers.take(run.count * run.store.identity.clusterSizeBytes)),
     });
     for await (const { run, checks } of aheadOf(this.#copiedRuns(count), read, READS)) {
       if (checks instanceof Error) await this.#checkEach(run, checks);

@@ -4,6 +4,7 @@
  * before it is written; two buffers take turns.
  */
 import { SnapError } from '../base/errors.ts';
+import { pageAligned } from '../base/page-aligned.ts';
 import type { ByteSource } from '../io/byte-stream.ts';
 import { addExtent, type Extent } from './extents.ts';
 
@@ -55,7 +56,7 @@ async function gather(source: ByteSource, target: Buffer, signal: AbortSignal): 
 function* takingTurns(sizeBytes: number): Generator<Buffer, never> {
   const buffers: Buffer[] = [];
   for (let turn = 0; ; turn = 1 - turn) {
-    const buffer = buffers[turn] ?? Buffer.allocUnsafeSlow(sizeBytes);
+    const buffer = buffers[turn] ?? pageAligned(sizeBytes);
     buffers[turn] = buffer;
     yield buffer;
   }

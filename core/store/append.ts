@@ -3,9 +3,8 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
-import { aheadOf, RunBuffers } from '../base/ahead.ts';
+import { aheadOf, BufferPool, type RunBuffers } from '../base/ahead.ts';
 import { isZero } from '../base/bytes.ts';
-import { pageAligned } from '../base/page-aligned.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
 import type { CopiedBitmap } from './copied-bitmap.ts';
@@ -69,11 +68,8 @@ export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20, alon
 /** How much is copied in one call: a disk that is written past the cache likes more of it than the cache does. */
 const APPEND_RUN_BYTES = 4 << 20;
 
-/**
- * Of three, one is being read, one hashed, one written. Whoever appends takes what another one left: a command that removes
- * a hundred snapshots would hold a hundred, until somebody collects the garbage.
- */
-const idleBuffers: RunBuffers[] = [];
+/** Of three, one is being read, one hashed, one written. */
+const BUFFERS = new BufferPool(3, APPEND_RUN_BYTES);
 
 export interface AppendOptions {
   /** The batch's number. */
@@ -124,12 +120,7 @@ export class AppendBatch {
    * @throws RepairNeeded, and what `read` throws
    */
   async add(clusters: readonly number[], read: RunReader): Promise<void> {
-    const buffers = idleBuffers.pop() ?? new RunBuffers(3, APPEND_RUN_BYTES, pageAligned);
-    try {
-      await this.#addBy(buffers, clusters, read);
-    } finally {
-      idleBuffers.push(buffers);
-    }
+    await BUFFERS.lend((buffers) => this.#addBy(buffers, clusters, read));
   }
 
   async #addBy(buffers: RunBuffers, clusters: readonly number[], read: RunReader): Promise<void> {
