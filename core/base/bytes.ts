@@ -12,8 +12,8 @@ export function* zeros(lengthBytes: number): Generator<Buffer> {
 /** Whether every byte is zero. Compared piece by piece with zeros, which runs at the speed of memory. */
 export function isZero(bytes: Buffer): boolean {
   for (let start = 0; start < bytes.length; start += ZEROS.length) {
-    const piece = bytes.subarray(start, start + ZEROS.length);
-    if (!piece.equals(ZEROS.subarray(0, piece.length))) return false;
+    const end = Math.min(start + ZEROS.length, bytes.length);
+    if (ZEROS.compare(bytes, start, end, 0, end - start) !== 0) return false;
   }
   return true;
 }

@@ -84,6 +84,10 @@ class StoreVerifier {
   readonly #slotOwners = new Map<number, number>();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
+  /** Where the window begins that is looked at. */
+  #first = 0;
+  /** Up to here bits are read window by window. */
+  #carefulUntil = 0;
   readonly #stretch = Buffer.alloc(STRETCH_CLUSTERS / 8);
 
   constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
@@ -120,10 +124,11 @@ class StoreVerifier {
 
   /** What is to be hashed, window by window; meanwhile what was given out before is read. */
   async *#copiedRuns(count: number): AsyncGenerator<CopiedRun> {
-    for (let first = 0; first < count; first += WINDOW_CLUSTERS) {
+    for (this.#first = 0; this.#first < count; this.#first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const found = await this.#held(async (hold, record, store) => {
-        first = await this.#nextWindow(hold, record, store, first);
+        await this.#findWindow(hold, record, store, count);
+        const first = this.#first;
         if (first >= count) return { store, copied: { clusters: [], entries: [] } };
         const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
         return { store, copied: await this.#compareWindow(hold, record, store, window) };
@@ -135,28 +140,30 @@ class StoreVerifier {
   }
 
   /**
-   * The first window from `first` on that has a bit, or something behind all. Where the bitmap counted, a hole of it need
-   * not be read.
+   * Goes on to the next window that has a bit, or behind all. Where the bitmap counted, a hole of it need not be read; and
+   * where much of it at once cannot be read, only a part of it may be unreadable.
    */
-  async #nextWindow(hold: Hold, record: SnapshotRecord, store: StoreFile, first: number): Promise<number> {
-    const count = clusterCount(store.identity);
-    let from = first;
-    while (from < count) {
-      if (this.#bitmapCounts) from = windowOf(store.bitsFrom(from >>> 3) * 8);
-      const stretchCount = Math.min(STRETCH_CLUSTERS, Math.max(0, count - from));
+  async #findWindow(hold: Hold, record: SnapshotRecord, store: StoreFile, count: number): Promise<void> {
+    while (this.#first < count) {
+      if (this.#bitmapCounts) this.#first = windowOf(store.bitsFrom(this.#first >>> 3) * 8);
+      const most = this.#first < this.#carefulUntil ? WINDOW_CLUSTERS : STRETCH_CLUSTERS;
+      const stretchCount = Math.min(most, Math.max(0, count - this.#first));
       const bits = this.#stretch.subarray(0, bitmapBytes(stretchCount));
       try {
-        await hold.readBits(record, bits, from >>> 3);
+        await hold.readBits(record, bits, this.#first >>> 3);
       } catch (error) {
-        // Only a part of it may be unreadable: the window finds out, and is told of by itself.
-        if (hasCode(error, 'io')) return windowOf(from);
-        throw error;
+        if (most === WINDOW_CLUSTERS || !hasCode(error, 'io')) throw error;
+        this.#findings.push({ kind: 'store', message: error.message });
+        this.#carefulUntil = this.#first + STRETCH_CLUSTERS;
+        continue;
       }
-      const found = findBit(bits, true, 0, stretchCount);
-      if (found < stretchCount) return windowOf(from + found);
-      from += STRETCH_CLUSTERS;
+      const found = isZero(bits) ? stretchCount : findBit(bits, true, 0, stretchCount);
+      if (found < stretchCount) {
+        this.#first = windowOf(this.#first + found);
+        return;
+      }
+      this.#first += stretchCount;
     }
-    return from;
   }
 
   /** Runs `look` with the store under a shared hold; undefined where it is gone or beyond looking at. */

@@ -3,6 +3,7 @@
  * date. Used for the store that receives copies; older stores are read in windows.
  */
 import { SetSum, setBit } from '../base/bitmap.ts';
+import { isZero } from '../base/bytes.ts';
 import type { StoreFile } from './store-file.ts';
 
 const WINDOW_BYTES = 1 << 18;
@@ -28,6 +29,7 @@ export class CopiedBitmap {
     for (let start = 0; start < this.bits.length; start += WINDOW_BYTES) {
       const fresh = window.subarray(0, Math.min(WINDOW_BYTES, this.bits.length - start));
       await store.readBits(fresh, start);
+      if (fresh.equals(this.bits.subarray(start, start + fresh.length))) continue;
       for (let at = 0; at < fresh.length; at += PIECE_BYTES) {
         const after = fresh.subarray(at, at + PIECE_BYTES);
         const before = this.bits.subarray(start + at, start + at + after.length);
@@ -48,7 +50,7 @@ export async function sumBitmap(store: StoreFile): Promise<SetSum> {
   for (let start = store.bitsFrom(0); start < sizeBytes; start = store.bitsFrom(start + WINDOW_BYTES)) {
     const bits = window.subarray(0, Math.min(WINDOW_BYTES, sizeBytes - start));
     await store.readBits(bits, start);
-    sum.addBits(bits, start * 8);
+    if (!isZero(bits)) sum.addBits(bits, start * 8);
   }
   return sum;
 }
