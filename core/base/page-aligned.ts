@@ -1,8 +1,7 @@
 /**
  * Memory that begins on a page. Large pieces of Node's begin 16 bytes behind one, since the first bytes of what it takes
- * from malloc are malloc's own, and there a copy out of the page cache takes twice as long: each load is taken for one that
- * depends on the store before it, whose address differs in its upper bits alone. Writing past the page cache wants whole
- * pages, too. The memory of WebAssembly begins on a page, and nothing else is used of it.
+ * from malloc are malloc's own, and there a copy out of the page cache takes twice as long (measured: `bench/NOTES.md`).
+ * Writing past the page cache wants whole pages, too. The memory of WebAssembly begins on a page, and nothing else is used of it.
  */
 
 /** Node's types have no value of that name. */
