@@ -48,8 +48,8 @@ export interface Collection {
 interface Plan {
   readonly kept: Verdict[];
   readonly removed: Verdict[];
-  /** In order of creation, nameless ones included. */
-  readonly uuids: string[];
+  /** What goes, in order of creation, nameless ones included. */
+  readonly records: readonly SnapshotRecord[];
 }
 
 function isOfWholeImage({ names, uuids }: CollectRequest): boolean {
@@ -83,11 +83,7 @@ export async function collectSnapshots(
     }
     return await volume.withByteLock(REMOVAL_LOCK_OFFSET_BYTES, async () => {
       const plan = await volume.shared((hold) => planCollection(image, hold, request));
-      let bytesFreed = 0;
-      for (const uuid of plan.uuids) {
-        bytesFreed += (await removeSnapshot(volume, uuid, request.pace)).bytesFreed;
-        context.progress(bytesFreed, undefined);
-      }
+      let bytesFreed = await removeAll(volume, plan, request.pace);
       if (isOfWholeImage(request)) {
         bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
       }
@@ -100,11 +96,29 @@ export async function collectSnapshots(
   }
 }
 
+/** Where one cannot be removed, those before it are gone, and whoever reads only the error would not know. */
+async function removeAll(volume: Volume, plan: Plan, pace: Pace | undefined): Promise<number> {
+  const gone: string[] = [];
+  let bytesFreed = 0;
+  try {
+    for (const record of plan.records) {
+      bytesFreed += (await removeSnapshot(volume, record.uuid, pace)).bytesFreed;
+      if (!record.hidden) gone.push(`${volume.image}@${record.name}`);
+      volume.context.progress(bytesFreed, undefined);
+    }
+  } catch (error) {
+    if (gone.length > 0)
+      volume.context.warn({ message: `removed before the rest could not be: ${gone.join(', ')}` });
+    throw error;
+  }
+  return bytesFreed;
+}
+
 async function planCollection(image: string, hold: Hold | undefined, request: CollectRequest): Promise<Plan> {
   if (hold === undefined) {
     const [name] = request.names ?? [];
     if (name !== undefined) throw noSuchSnapshot(image, name);
-    return { kept: [], removed: [], uuids: [] };
+    return { kept: [], removed: [], records: [] };
   }
   return isOfWholeImage(request) ? planByRules(hold, request) : planChosen(hold, request);
 }
@@ -120,7 +134,7 @@ function planChosen(hold: Hold, request: CollectRequest): Plan {
   return {
     kept: named.filter(({ uuid }) => !chosen.has(uuid)).map(({ name }) => ({ name, reasons: [] })),
     removed: named.filter(({ uuid }) => chosen.has(uuid)).map(({ name }) => ({ name, reasons: ['named'] })),
-    uuids: hold.catalog.snapshots.filter((record) => chosen.has(ownerUuid(record))).map(({ uuid }) => uuid),
+    records: hold.catalog.snapshots.filter((record) => chosen.has(ownerUuid(record))),
   };
 }
 
@@ -147,7 +161,7 @@ async function planByRules(hold: Hold, request: CollectRequest): Promise<Plan> {
       .filter(({ name }) => !reasons.has(name))
       .map(({ name, reasons: why }) => ({ name, reasons: why })),
     removed: named.filter(goes).map(({ name }) => ({ name, reasons: reasons.get(name) ?? [] })),
-    uuids: snapshots.filter(goes).map(({ uuid }) => uuid),
+    records: snapshots.filter(goes),
   };
 }
 
@@ -175,7 +189,7 @@ async function fitTotal(
 
 /** What a dry run says would be freed. */
 async function expectedBytes(hold: Hold, plan: Plan, request: CollectRequest): Promise<number> {
-  const going = new Set(plan.uuids);
+  const going = new Set(plan.records.map(({ uuid }) => uuid));
   let bytes = 0;
   for (const record of hold.catalog.snapshots) {
     if (going.has(record.uuid)) bytes += await storeBytes(hold, record);
