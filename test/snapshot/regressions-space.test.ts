@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SnapError } from '../../core/base/errors.ts';
 import { ACTIVE_LOCK_OFFSET_BYTES } from '../../core/io/lock-offsets.ts';
+import { collectSnapshots } from '../../core/snapshot/collect.ts';
 import { listImage } from '../../core/snapshot/list.ts';
 import { PACE } from '../../core/store/append.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
@@ -138,3 +139,26 @@ for (const onFull of ['invalidate', 'refuse'] as const) {
     }
   });
 }
+
+test('a collection that fails on its way says what it has removed by then', async () => {
+  const { host, frozen } = await imageOf(8 * CLUSTER_BYTES);
+  for (const name of ['a', 'b', 'c', 'd']) {
+    await create(testContext(host), name, { clusterSizeBytes: CLUSTER_BYTES });
+  }
+  const session = host.session();
+  let commits = 0;
+  session.files.onOperation = ({ kind, path }) => {
+    if (kind !== 'rename' || !path.startsWith(`${SIDECAR}/catalog.json`)) return;
+    commits += 1;
+    if (commits > 2) throw systemError('ENOSPC');
+  };
+  const context = testContext(session);
+  const request = { rules: { keepLast: 1 }, dryRun: false };
+  await assert.rejects(collectSnapshots(context, IMAGE, request), { code: 'no-space' });
+  const told = context.warnings.map(({ message }) => message).join();
+  for (const name of ['a', 'b']) assert.match(told, new RegExp(`${IMAGE}@${name}\\b`));
+  for (const name of ['c', 'd']) {
+    assert.doesNotMatch(told, new RegExp(`${IMAGE}@${name}\\b`));
+    assert.deepEqual(await read(testContext(host), name), frozen);
+  }
+});
