@@ -69,7 +69,7 @@ export class StoreDonor implements Donor {
     try {
       const checks = await readClusters(store, run, content);
       verifyChecks(checks);
-      return checks.map(({ hash }) => hash);
+      return checks.flatMap(({ run: { hashes } }) => [...hashes]);
     } catch (error) {
       if (!(error instanceof ClusterDamage)) throw error;
       throw clusterDamaged(`${hold.image}@${record.name}`, size, error);

@@ -4,9 +4,8 @@ import { isZero } from '../base/bytes.ts';
 import { hasCode } from '../base/errors.ts';
 import { filesOfSame, isAlive, type SnapshotRecord } from '../store/catalog.ts';
 import { clonePlace } from '../store/clone-file.ts';
-import { clusterCount, clusterLengthBytes } from '../store/layout.ts';
+import { clusterCount, clusterLengthBytes, ENTRY } from '../store/layout.ts';
 import { bitmapCounts } from '../store/proof.ts';
-import { ClusterDamage, readEntries } from '../store/read-clusters.ts';
 import { lookAtStore, type StoreFile } from '../store/store-file.ts';
 import { readOrAll } from './candidates.ts';
 import type { Hold } from './hold.ts';
@@ -127,12 +126,8 @@ async function tryReadBits(
 }
 
 async function takesSlot(hold: Hold, donor: SnapshotRecord, clusterIndex: number): Promise<boolean> {
-  try {
-    const store = await hold.stores.open(hold.catalog, donor);
-    const [entry] = await readEntries(store, { firstCluster: clusterIndex, count: 1 });
-    return entry !== undefined && entry.slotIndex >= 0;
-  } catch (error) {
-    if (error instanceof ClusterDamage) return false;
-    throw error;
-  }
+  const store = await hold.stores.open(hold.catalog, donor);
+  const entry = Buffer.alloc(ENTRY.sizeBytes);
+  await store.readTable(entry, clusterIndex);
+  return (store.entries.provenSlot(entry, 0, clusterIndex) ?? -1) >= 0;
 }

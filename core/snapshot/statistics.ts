@@ -80,7 +80,7 @@ async function shortSlotBytes(store: StoreFile): Promise<number> {
   if (missingBytes === 0) return 0;
   const bytes = Buffer.alloc(ENTRY.sizeBytes);
   await store.readTable(bytes, last);
-  return (store.entries.decode(bytes, 0, last)?.slotIndex ?? -1) < 0 ? 0 : missingBytes;
+  return (store.entries.provenSlot(bytes, 0, last) ?? -1) < 0 ? 0 : missingBytes;
 }
 
 /**

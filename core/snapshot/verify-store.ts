@@ -7,13 +7,11 @@ import { aheadOf, BufferPool, type RunBuffers } from '../base/ahead.ts';
 import { bitmapBytes, findBit } from '../base/bitmap.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
-import { xxh64 } from '../base/xxh64.ts';
-import { joinRuns, type Run } from '../store/append.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
-import type { Entry } from '../store/entry.ts';
 import { clusterCount, ENTRY } from '../store/layout.ts';
 import { assess, bitmapCounts, proveCandidates } from '../store/proof.ts';
-import { type Check, ClusterDamage, readContent } from '../store/read-clusters.ts';
+import { type Check, ClusterDamage, mismatches, readRun } from '../store/read-clusters.ts';
+import { oneOf, type SlotRun, slotRuns } from '../store/slot-runs.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
 import type { Volume } from './volume.ts';
@@ -33,21 +31,19 @@ const WINDOW_CLUSTERS = 4096;
 /** So many bits are looked at at a time for the next that is set: most of most stores has none. */
 const STRETCH_CLUSTERS = 64 * WINDOW_CLUSTERS;
 /** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
-const READ_BYTES = 2 << 20;
+const READ_BYTES = 4 << 20;
 const READS = 2;
 /** One is hashed, the others are read into. */
 const BUFFERS = new BufferPool(READS + 1, READ_BYTES);
 
-/** Copied clusters, which ascend, and the entry of each. */
-interface Copied {
-  readonly clusters: number[];
-  readonly entries: Entry[];
-}
+/** So many slots are remembered with their clusters, to find two clusters that share one. */
+const MOST_SLOT_OWNERS = 1 << 20;
 
-/** Adjacent clusters with the entry of each. */
-interface CopiedRun extends Run {
+/** What is read in one go, one run behind the other. */
+interface Group {
   readonly store: StoreFile;
-  readonly entries: readonly Entry[];
+  readonly runs: SlotRun[];
+  count: number;
 }
 
 /** Where the window begins that a cluster is in. */
@@ -62,14 +58,23 @@ export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFi
   return verifier.clustersChecked;
 }
 
-/** Neighbours among copied clusters, as many as are read at a time. */
-function* runsOf(store: StoreFile, { clusters, entries }: Copied): Generator<CopiedRun> {
-  const mostInRun = Math.max(1, Math.floor(READ_BYTES / store.identity.clusterSizeBytes));
-  let at = 0;
-  for (const run of joinRuns(clusters, mostInRun)) {
-    yield { ...run, store, entries: entries.slice(at, at + run.count) };
-    at += run.count;
+/** As many runs together as are read at a time. */
+function* groupsOf(store: StoreFile, runs: readonly SlotRun[]): Generator<Group> {
+  const mostCount = mostInRun(store);
+  let group: Group = { store, runs: [], count: 0 };
+  for (const run of runs) {
+    if (group.count + run.count > mostCount && group.count > 0) {
+      yield group;
+      group = { store, runs: [], count: 0 };
+    }
+    group.runs.push(run);
+    group.count += run.count;
   }
+  if (group.count > 0) yield group;
+}
+
+function mostInRun({ identity }: StoreFile): number {
+  return Math.max(1, Math.floor(READ_BYTES / identity.clusterSizeBytes));
 }
 
 class StoreVerifier {
@@ -81,7 +86,7 @@ class StoreVerifier {
   readonly #onFindings: OnFindings;
   readonly #volume: Volume;
   readonly #uuid: string;
-  readonly #slotOwners = new Map<number, number>();
+  readonly #slotOwners: SlotOwners = new SlotOwners();
   readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
   readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
   /** Where the window begins that is looked at. */
@@ -108,33 +113,33 @@ class StoreVerifier {
   }
 
   async #checkContent(count: number, buffers: RunBuffers): Promise<void> {
-    const read = async (run: CopiedRun) => ({
-      run,
-      checks: await this.#readRun(run, buffers.take(run.count * run.store.identity.clusterSizeBytes)),
+    const read = async (group: Group) => ({
+      group,
+      checks: await this.#readGroup(group, buffers.take(group.count * group.store.identity.clusterSizeBytes)),
     });
-    for await (const { run, checks } of aheadOf(this.#copiedRuns(count), read, READS)) {
-      if (checks instanceof Error) await this.#checkEach(run, checks);
-      else this.#compare(checks);
-      this.clustersChecked += run.count;
-      this.#volume.context.progress(this.clustersChecked * run.store.identity.clusterSizeBytes, undefined);
+    for await (const { group, checks } of aheadOf(this.#copiedGroups(count), read, READS)) {
+      if (checks instanceof Error) await this.#checkEach(group, checks);
+      else for (const check of checks) this.#compare(check);
+      this.clustersChecked += group.count;
+      this.#volume.context.progress(this.clustersChecked * group.store.identity.clusterSizeBytes, undefined);
       await this.#handOut();
     }
     await this.#handOut();
   }
 
   /** What is to be hashed, window by window; meanwhile what was given out before is read. */
-  async *#copiedRuns(count: number): AsyncGenerator<CopiedRun> {
+  async *#copiedGroups(count: number): AsyncGenerator<Group> {
     for (this.#first = 0; this.#first < count; this.#first += WINDOW_CLUSTERS) {
       if (this.#volume.context.signal.aborted) throw new SnapError('interrupted', 'interrupted');
       const found = await this.#held(async (hold, record, store) => {
         await this.#findWindow(hold, record, store, count);
         const first = this.#first;
-        if (first >= count) return { store, copied: { clusters: [], entries: [] } };
+        if (first >= count) return { store, runs: [] };
         const window = { first, count: Math.min(WINDOW_CLUSTERS, count - first) };
-        return { store, copied: await this.#compareWindow(hold, record, store, window) };
+        return { store, runs: await this.#compareWindow(hold, record, store, window) };
       });
       await this.#handOut();
-      if (found !== undefined) yield* runsOf(found.store, found.copied);
+      if (found !== undefined) yield* groupsOf(found.store, found.runs);
       if (found === undefined && !this.#isUnreadable) return;
     }
   }
@@ -235,44 +240,50 @@ class StoreVerifier {
     record: SnapshotRecord,
     store: StoreFile,
     window: { readonly first: number; readonly count: number },
-  ): Promise<Copied> {
+  ): Promise<SlotRun[]> {
     const { first, count } = window;
     const bits = this.#bits.subarray(0, Math.ceil(count / 8));
     await hold.readBits(record, bits, first >>> 3);
-    const copied: Copied = { clusters: [], entries: [] };
-    // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
-    // crash left of a batch, and the next repair of this store clears it.
-    const next = (from: number) => findBit(bits, true, from, count);
     const table = this.#table.subarray(0, count * ENTRY.sizeBytes);
     await store.readTable(table, first);
-    for (let at = next(0); at < count; at = next(at + 1)) {
-      const clusterIndex = first + at;
-      const offsetBytes = at * ENTRY.sizeBytes;
-      const entry = store.entries.decode(table, offsetBytes, clusterIndex);
-      if (entry !== undefined) {
-        copied.clusters.push(clusterIndex);
-        copied.entries.push(entry);
-        if (entry.slotIndex >= 0) this.#claimSlot(entry.slotIndex, clusterIndex);
-      } else if (isZero(table.subarray(offsetBytes, offsetBytes + ENTRY.sizeBytes))) {
-        this.#finding('entry', clusterIndex, 'copied by its bit, and has no entry');
-      } else {
-        this.#finding('entry', clusterIndex, 'its entry does not prove itself');
-      }
+    const unproven = (clusterIndex: number) => {
+      const offsetBytes = (clusterIndex - first) * ENTRY.sizeBytes;
+      const isEmpty = isZero(table.subarray(offsetBytes, offsetBytes + ENTRY.sizeBytes));
+      const what = isEmpty ? 'copied by its bit, and has no entry' : 'its entry does not prove itself';
+      this.#finding('entry', clusterIndex, what);
+    };
+    const runs: SlotRun[] = [];
+    // A bitmap that comes to its figure has all that was ever relied on: an entry without a bit is what a
+    // crash left of a batch, and the next repair of this store clears it.
+    for (let at = findBit(bits, true, 0, count); at < count; at = findBit(bits, true, at, count)) {
+      const end = findBit(bits, false, at, count);
+      const clusters = { firstCluster: first + at, count: end - at };
+      runs.push(...slotRuns(store.entries, { table, at, clusters }, mostInRun(store), unproven));
+      at = end;
     }
-    return copied;
+    for (const run of runs) this.#claimSlots(run);
+    return runs;
   }
 
-  #claimSlot(slotIndex: number, clusterIndex: number): void {
-    const owner = this.#slotOwners.get(slotIndex);
-    if (owner !== undefined)
-      this.#finding('slot', clusterIndex, `shares slot ${slotIndex} with cluster ${owner}`);
-    else if (this.#slotOwners.size < 1 << 20) this.#slotOwners.set(slotIndex, clusterIndex);
+  #claimSlots(run: SlotRun): void {
+    for (let index = 0; index < run.count && run.slotIndex >= 0; index += 1) {
+      const slotIndex = run.slotIndex + index;
+      const owner = this.#slotOwners.claim(slotIndex, run.firstCluster + index);
+      if (owner !== undefined)
+        this.#finding('slot', run.firstCluster + index, `shares slot ${slotIndex} with cluster ${owner}`);
+    }
   }
 
   /** What is to be compared, or why it cannot be read. */
-  async #readRun(run: CopiedRun, target: Buffer): Promise<Check[] | Error> {
+  async #readGroup({ store, runs }: Group, target: Buffer): Promise<Check[] | Error> {
+    const checks: Check[] = [];
+    let atBytes = 0;
     try {
-      return await readContent(run.store, run, run.entries, target);
+      for (const run of runs) {
+        checks.push(await readRun(store, run, target.subarray(atBytes)));
+        atBytes += run.count * store.identity.clusterSizeBytes;
+      }
+      return checks;
     } catch (error) {
       if (error instanceof ClusterDamage || hasCode(error, 'io', 'damage')) return error;
       throw error;
@@ -280,24 +291,45 @@ class StoreVerifier {
   }
 
   /** One of them cannot be read: the others are still to be told apart. */
-  async #checkEach(run: CopiedRun, failure: Error): Promise<void> {
-    if (run.count === 1) return this.#finding('slot', run.firstCluster, failure.message);
-    const target = Buffer.allocUnsafe(run.store.identity.clusterSizeBytes);
-    for (const [index, entry] of run.entries.entries()) {
-      const one = { ...run, firstCluster: run.firstCluster + index, count: 1, entries: [entry] };
-      const checks = await this.#readRun(one, target);
-      if (checks instanceof Error) this.#finding('slot', one.firstCluster, checks.message);
-      else this.#compare(checks);
+  async #checkEach({ store, runs, count }: Group, failure: Error): Promise<void> {
+    const target = Buffer.allocUnsafe(store.identity.clusterSizeBytes);
+    for (const run of runs) {
+      if (count === 1) return this.#finding('slot', run.firstCluster, failure.message);
+      for (let index = 0; index < run.count; index += 1) {
+        const one = oneOf(run, index);
+        const checks = await this.#readGroup({ store, runs: [one], count: 1 }, target);
+        if (checks instanceof Error) this.#finding('slot', one.firstCluster, checks.message);
+        else for (const check of checks) this.#compare(check);
+      }
     }
   }
 
-  #compare(checks: readonly Check[]): void {
-    for (const { content, hash, clusterIndex } of checks) {
-      if (xxh64(content) !== hash) this.#finding('slot', clusterIndex, 'its content does not match its hash');
-    }
+  #compare(check: Check): void {
+    for (const clusterIndex of mismatches(check))
+      this.#finding('slot', clusterIndex, 'its content does not match its hash');
   }
 
   #finding(kind: StoreFinding['kind'], clusterIndex: number, message: string): void {
     this.#findings.push({ kind, clusterIndex, message: `cluster ${clusterIndex}: ${message}` });
+  }
+}
+
+/** Which cluster has which slot, as far as is remembered; numbers in one array, which grows as slots are met. */
+class SlotOwners {
+  /** The cluster's index and one, by its slot; 0 where none was met. */
+  #clusters = new Uint32Array(WINDOW_CLUSTERS);
+
+  /** Returns who had it before. */
+  claim(slotIndex: number, clusterIndex: number): number | undefined {
+    if (slotIndex >= MOST_SLOT_OWNERS) return undefined;
+    while (slotIndex >= this.#clusters.length) {
+      const larger = new Uint32Array(this.#clusters.length * 2);
+      larger.set(this.#clusters);
+      this.#clusters = larger;
+    }
+    const before = this.#clusters[slotIndex] ?? 0;
+    if (before > 0) return before - 1;
+    this.#clusters[slotIndex] = clusterIndex + 1;
+    return undefined;
   }
 }

@@ -70,25 +70,49 @@ export class EntryCodec {
     table.setBigUint64(offsetBytes + F.check.at, this.#check(table, offsetBytes, clusterIndex), true);
   }
 
-  /** The entry, or undefined where the bytes do not prove themselves to be this cluster's in this store. */
-  decode(bytes: Buffer, offsetBytes: number, clusterIndex: number): Entry | undefined {
+  /**
+   * Where the cluster's content stands, as `Entry.slotIndex` has it; undefined where the bytes do not prove themselves to be
+   * this cluster's entry in this store.
+   */
+  provenSlot(bytes: Buffer, offsetBytes: number, clusterIndex: number): number | undefined {
     const table = this.#viewOf(bytes);
     if (table.getBigUint64(offsetBytes + F.check.at, true) !== this.#check(table, offsetBytes, clusterIndex))
       return undefined;
     const flags = table.getUint8(offsetBytes + F.flags.at);
-    const batch =
-      table.getUint32(offsetBytes + F.batch.at + 4, true) * 0x1_0000_0000 +
-      table.getUint32(offsetBytes + F.batch.at, true);
+    const batch = readBatch(table, offsetBytes);
     if ((flags & ENTRY_FLAG.present) === 0 || (flags & ~KNOWN_FLAGS) !== 0) return undefined;
     if (batch === 0 || batch > MAX_SEQUENCE) return undefined;
-    const slot =
+    if ((flags & ENTRY_FLAG.zero) !== 0) return -1;
+    return (
       table.getUint16(offsetBytes + F.slot.at + 4, true) * 0x1_0000_0000 +
-      table.getUint32(offsetBytes + F.slot.at, true);
+      table.getUint32(offsetBytes + F.slot.at, true)
+    );
+  }
+
+  /** The hashes of `count` entries that have proven themselves. */
+  hashes(bytes: Buffer, offsetBytes: number, count: number): BigUint64Array {
+    const table = this.#viewOf(bytes);
+    const hashes = new BigUint64Array(count);
+    for (let index = 0; index < count; index += 1)
+      hashes[index] = table.getBigUint64(offsetBytes + index * ENTRY.sizeBytes + F.hash.at, true);
+    return hashes;
+  }
+
+  /** The entry, or undefined where the bytes do not prove themselves to be this cluster's in this store. */
+  decode(bytes: Buffer, offsetBytes: number, clusterIndex: number): Entry | undefined {
+    const slotIndex = this.provenSlot(bytes, offsetBytes, clusterIndex);
+    if (slotIndex === undefined) return undefined;
+    const table = this.#viewOf(bytes);
     return {
-      slotIndex: (flags & ENTRY_FLAG.zero) === 0 ? slot : -1,
-      handedOver: (flags & ENTRY_FLAG.handedOver) !== 0,
+      slotIndex,
+      handedOver: (table.getUint8(offsetBytes + F.flags.at) & ENTRY_FLAG.handedOver) !== 0,
       hash: table.getBigUint64(offsetBytes + F.hash.at, true),
-      batch,
+      batch: readBatch(table, offsetBytes),
     };
   }
+}
+
+function readBatch(table: DataView, offsetBytes: number): number {
+  const high = table.getUint32(offsetBytes + F.batch.at + 4, true);
+  return high * 0x1_0000_0000 + table.getUint32(offsetBytes + F.batch.at, true);
 }

@@ -9,7 +9,9 @@ import { missingClusters } from '../../core/snapshot/cow-writer.ts';
 import { FROM_ORIGIN, segments, UNKNOWN_SOURCE } from '../../core/snapshot/run-planner.ts';
 import { Volume } from '../../core/snapshot/volume.ts';
 import { joinRuns } from '../../core/store/append.ts';
-import { slotRuns } from '../../core/store/read-clusters.ts';
+import { EntryCodec } from '../../core/store/entry.ts';
+import { ENTRY } from '../../core/store/layout.ts';
+import { oneOf, slotRuns } from '../../core/store/slot-runs.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { testContext } from '../support/context.ts';
 import { create, IMAGE, makeImage, noise, read, write } from '../support/image.ts';
@@ -36,21 +38,71 @@ test('adjacent clusters of one source are one segment', () => {
   }
 });
 
-test('slots that follow one another are one run, and so are clusters without a slot', () => {
-  const cases: readonly [slots: number[], expected: string][] = [
-    [[], ''],
-    [[5], '0+1@5'],
-    [[5, 6, 7], '0+3@5'],
-    [[5, 7, 8], '0+1@5 1+2@7'],
-    [[-1, -1], '0+2@-1'],
-    [[-1, 0, 1, -1], '0+1@-1 1+2@0 3+1@-1'],
-    [[2, 1, 0], '0+1@2 1+1@1 2+1@0'],
-    [[4, 4], '0+1@4 1+1@4'],
-  ];
-  for (const [slots, expected] of cases) {
-    const found = [...slotRuns(slots)];
-    assert.equal(found.map(({ at, count, slotIndex }) => `${at}+${count}@${slotIndex}`).join(' '), expected);
+const UUID = '01234567-89ab-cdef-0123-456789abcdef';
+/** The first of the clusters that `slotRuns` is asked for, and how many entries stand before its own. */
+const FIRST = 100;
+const BEFORE = 2;
+
+/** `?` stands for an entry that proves nothing. The hash of each is its cluster's index. */
+function tableOf(codec: EntryCodec, slots: readonly (number | '?')[]): Buffer {
+  const table = Buffer.alloc((BEFORE + slots.length) * ENTRY.sizeBytes);
+  for (const [index, slotIndex] of slots.entries()) {
+    if (slotIndex === '?') continue;
+    const cluster = FIRST + index;
+    const entry = { slotIndex, handedOver: false, hash: BigInt(cluster), batch: 1 };
+    codec.encode(entry, cluster, table, (BEFORE + index) * ENTRY.sizeBytes);
   }
+  return table;
+}
+
+test('slots that follow one another are one run, and so are clusters without a slot; what is not proven is in none', () => {
+  const cases: readonly [slots: (number | '?')[], most: number, expected: string][] = [
+    [[], 9, ''],
+    [[5], 9, '0+1@5'],
+    [[5, 6, 7], 9, '0+3@5'],
+    [[5, 6, 7], 2, '0+2@5 2+1@7'],
+    [[5, 6, 7], 1, '0+1@5 1+1@6 2+1@7'],
+    [[5, 7, 8], 9, '0+1@5 1+2@7'],
+    [[-1, -1], 9, '0+2@-1'],
+    [[-1, -1, -1], 2, '0+2@-1 2+1@-1'],
+    [[-1, 0, 1, -1], 9, '0+1@-1 1+2@0 3+1@-1'],
+    [[2, 1, 0], 9, '0+1@2 1+1@1 2+1@0'],
+    [[4, 4], 9, '0+1@4 1+1@4'],
+    [['?'], 9, '0?'],
+    [['?', 3, 4, '?', 5, '?'], 9, '1+2@3 4+1@5 0? 3? 5?'],
+    [['?', -1, '?', '?', -1], 9, '1+1@-1 4+1@-1 0? 2? 3?'],
+  ];
+  for (const [slots, most, expected] of cases) {
+    const codec = new EntryCodec(UUID);
+    const unproven: string[] = [];
+    const where = {
+      table: tableOf(codec, slots),
+      at: BEFORE,
+      clusters: { firstCluster: FIRST, count: slots.length },
+    };
+    const runs = slotRuns(codec, where, most, (cluster) => unproven.push(`${cluster - FIRST}?`));
+    const found = runs.map(
+      ({ firstCluster, count, slotIndex }) => `${firstCluster - FIRST}+${count}@${slotIndex}`,
+    );
+    assert.equal([...found, ...unproven].join(' '), expected);
+    for (const run of runs) {
+      assert.deepEqual(
+        [...run.hashes],
+        Array.from({ length: run.count }, (_, index) => BigInt(run.firstCluster + index)),
+      );
+    }
+  }
+});
+
+test('one cluster of a run', () => {
+  const hashes = BigUint64Array.of(7n, 8n, 9n);
+  assert.deepEqual(oneOf({ firstCluster: 10, count: 3, slotIndex: 4, hashes }, 2), {
+    firstCluster: 12,
+    count: 1,
+    slotIndex: 6,
+    hashes: BigUint64Array.of(9n),
+  });
+  assert.equal(oneOf({ firstCluster: 10, count: 3, slotIndex: -1, hashes }, 1).slotIndex, -1);
 });
 
 test('adjacent indexes are joined up to the most that fits', () => {
