@@ -1,6 +1,4 @@
-/** Loading one thing while the one before it is worked on, and the buffers for that. */
-
-import { pageAligned } from './page-aligned.ts';
+/** Loading one thing while the one before it is worked on. */
 
 /** How much is read, hashed or written at a time, unless a cluster is larger. */
 export const RUN_BYTES = 1 << 20;
@@ -36,52 +34,4 @@ export async function* aheadOf<Item, Loaded>(
 export function observed<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;
-}
-
-/** Room for a few runs, used again and again: page-aligned, for the reason that `page-aligned.ts` gives. */
-export class RunBuffers {
-  readonly #buffers: Buffer[] = [];
-  readonly #count: number;
-  readonly #leastBytes: number;
-  #turn = 0;
-
-  /** @param leastBytes how large the buffers are, unless more is asked for */
-  constructor(count: number, leastBytes: number) {
-    this.#count = count;
-    this.#leastBytes = leastBytes;
-  }
-
-  /** What was given out `count` calls ago is given out again. */
-  take(lengthBytes: number): Buffer {
-    this.#turn = (this.#turn + 1) % this.#count;
-    let buffer = this.#buffers[this.#turn];
-    if (buffer === undefined || buffer.length < lengthBytes) {
-      buffer = pageAligned(Math.max(this.#leastBytes, lengthBytes));
-      this.#buffers[this.#turn] = buffer;
-    }
-    return buffer.subarray(0, lengthBytes);
-  }
-}
-
-/**
- * Buffers for one piece of work after the other. A command that goes through hundreds of stores would otherwise hold those
- * of many, until somebody collects the garbage.
- */
-export class BufferPool {
-  readonly #idle: RunBuffers[] = [];
-  readonly #make: () => RunBuffers;
-
-  constructor(count: number, leastBytes: number) {
-    this.#make = () => new RunBuffers(count, leastBytes);
-  }
-
-  /** Runs `work`, which must have nothing under way in the buffers any more when it ends, however it ends. */
-  async lend<T>(work: (buffers: RunBuffers) => Promise<T>): Promise<T> {
-    const buffers = this.#idle.pop() ?? this.#make();
-    try {
-      return await work(buffers);
-    } finally {
-      this.#idle.push(buffers);
-    }
-  }
 }

@@ -3,8 +3,9 @@
  * is compared under one shared hold, so that a writer at work is not mistaken for damage; slots are hashed after it,
  * since a published slot never changes.
  */
-import { aheadOf, BufferPool, type RunBuffers } from '../base/ahead.ts';
+import { aheadOf } from '../base/ahead.ts';
 import { bitmapBytes, findBit } from '../base/bitmap.ts';
+import { Pool, RunBuffers } from '../base/buffers.ts';
 import { isZero } from '../base/bytes.ts';
 import { hasCode, SnapError } from '../base/errors.ts';
 import { findByUuid, newestRecord, type SnapshotRecord } from '../store/catalog.ts';
@@ -33,11 +34,20 @@ const STRETCH_CLUSTERS = 64 * WINDOW_CLUSTERS;
 /** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
 const READ_BYTES = 4 << 20;
 const READS = 2;
-/** One is hashed, the others are read into. */
-const BUFFERS = new BufferPool(READS + 1, READ_BYTES);
 
 /** So many slots are remembered with their clusters, to find two clusters that share one. */
 const MOST_SLOT_OWNERS = 1 << 20;
+
+/** What is the same size for every store. */
+class Scratch {
+  /** One is hashed, the others are read into. */
+  readonly slots = new RunBuffers(READS + 1, READ_BYTES);
+  readonly table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
+  readonly bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
+  readonly stretch = Buffer.alloc(STRETCH_CLUSTERS / 8);
+}
+
+const SCRATCH = new Pool(() => new Scratch());
 
 /** What is read in one go, one run behind the other. */
 interface Group {
@@ -52,10 +62,12 @@ function windowOf(clusterIndex: number): number {
 }
 
 /** Returns how many copied clusters were checked. */
-export async function verifyStore(volume: Volume, uuid: string, onFindings: OnFindings): Promise<number> {
-  const verifier = new StoreVerifier(volume, uuid, onFindings);
-  await verifier.run();
-  return verifier.clustersChecked;
+export function verifyStore(volume: Volume, uuid: string, onFindings: OnFindings): Promise<number> {
+  return SCRATCH.lend(async (scratch) => {
+    const verifier = new StoreVerifier(volume, uuid, scratch, onFindings);
+    await verifier.run();
+    return verifier.clustersChecked;
+  });
 }
 
 /** As many runs together as are read at a time. */
@@ -86,18 +98,17 @@ class StoreVerifier {
   readonly #onFindings: OnFindings;
   readonly #volume: Volume;
   readonly #uuid: string;
-  readonly #slotOwners: SlotOwners = new SlotOwners();
-  readonly #table = Buffer.allocUnsafeSlow(WINDOW_CLUSTERS * ENTRY.sizeBytes);
-  readonly #bits = Buffer.alloc(WINDOW_CLUSTERS / 8);
+  readonly #scratch: Scratch;
+  readonly #slotOwners = new SlotOwners();
   /** Where the window begins that is looked at. */
   #first = 0;
   /** Up to here bits are read window by window. */
   #carefulUntil = 0;
-  readonly #stretch = Buffer.alloc(STRETCH_CLUSTERS / 8);
 
-  constructor(volume: Volume, uuid: string, onFindings: OnFindings) {
+  constructor(volume: Volume, uuid: string, scratch: Scratch, onFindings: OnFindings) {
     this.#volume = volume;
     this.#uuid = uuid;
+    this.#scratch = scratch;
     this.#onFindings = onFindings;
   }
 
@@ -109,13 +120,14 @@ class StoreVerifier {
   async run(): Promise<void> {
     const count = await this.#held((hold, record, store) => this.#checkWhole(hold, record, store));
     await this.#handOut();
-    if (count !== undefined) await BUFFERS.lend((buffers) => this.#checkContent(count, buffers));
+    if (count !== undefined) await this.#checkContent(count);
   }
 
-  async #checkContent(count: number, buffers: RunBuffers): Promise<void> {
+  async #checkContent(count: number): Promise<void> {
+    const { slots } = this.#scratch;
     const read = async (group: Group) => ({
       group,
-      checks: await this.#readGroup(group, buffers.take(group.count * group.store.identity.clusterSizeBytes)),
+      checks: await this.#readGroup(group, slots.take(group.count * group.store.identity.clusterSizeBytes)),
     });
     for await (const { group, checks } of aheadOf(this.#copiedGroups(count), read, READS)) {
       if (checks instanceof Error) await this.#checkEach(group, checks);
@@ -153,7 +165,7 @@ class StoreVerifier {
       if (this.#bitmapCounts) this.#first = windowOf(store.bitsFrom(this.#first >>> 3) * 8);
       const most = this.#first < this.#carefulUntil ? WINDOW_CLUSTERS : STRETCH_CLUSTERS;
       const stretchCount = Math.min(most, Math.max(0, count - this.#first));
-      const bits = this.#stretch.subarray(0, bitmapBytes(stretchCount));
+      const bits = this.#scratch.stretch.subarray(0, bitmapBytes(stretchCount));
       try {
         await hold.readBits(record, bits, this.#first >>> 3);
       } catch (error) {
@@ -242,9 +254,9 @@ class StoreVerifier {
     window: { readonly first: number; readonly count: number },
   ): Promise<SlotRun[]> {
     const { first, count } = window;
-    const bits = this.#bits.subarray(0, Math.ceil(count / 8));
+    const bits = this.#scratch.bits.subarray(0, Math.ceil(count / 8));
     await hold.readBits(record, bits, first >>> 3);
-    const table = this.#table.subarray(0, count * ENTRY.sizeBytes);
+    const table = this.#scratch.table.subarray(0, count * ENTRY.sizeBytes);
     await store.readTable(table, first);
     const unproven = (clusterIndex: number) => {
       const offsetBytes = (clusterIndex - first) * ENTRY.sizeBytes;
@@ -317,7 +329,7 @@ class StoreVerifier {
 /** Which cluster has which slot, as far as is remembered; numbers in one array, which grows as slots are met. */
 class SlotOwners {
   /** The cluster's index and one, by its slot; 0 where none was met. */
-  #clusters = new Uint32Array(WINDOW_CLUSTERS);
+  #clusters = new Uint32Array(256);
 
   /** Returns who had it before. */
   claim(slotIndex: number, clusterIndex: number): number | undefined {

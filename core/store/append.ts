@@ -3,7 +3,8 @@
  * flush record, the flush, and only then the bits, since a set bit means flushed (invariant 1). Copying from the
  * origin and handing over from a removed snapshot both end here.
  */
-import { aheadOf, BufferPool, type RunBuffers } from '../base/ahead.ts';
+import { aheadOf } from '../base/ahead.ts';
+import { Pool, RunBuffers } from '../base/buffers.ts';
 import { isZero } from '../base/bytes.ts';
 import { xxh64 } from '../base/xxh64.ts';
 import { FlushBehind } from '../io/flush-behind.ts';
@@ -69,7 +70,7 @@ export const PACE: Pace = { batchBytes: 16 << 20, flushAheadBytes: 8 << 20, alon
 const APPEND_RUN_BYTES = 4 << 20;
 
 /** Of three, one is being read, one hashed, one written. */
-const BUFFERS = new BufferPool(3, APPEND_RUN_BYTES);
+const BUFFERS = new Pool(() => new RunBuffers(3, APPEND_RUN_BYTES));
 
 export interface AppendOptions {
   /** The batch's number. */

@@ -3,11 +3,13 @@
  * date. Used for the store that receives copies; older stores are read in windows.
  */
 import { SetSum, setBit } from '../base/bitmap.ts';
+import { Pool } from '../base/buffers.ts';
 import { isZero } from '../base/bytes.ts';
 import type { StoreFile } from './store-file.ts';
 
 const WINDOW_BYTES = 1 << 18;
 const PIECE_BYTES = 1 << 12;
+const WINDOWS = new Pool(() => Buffer.allocUnsafeSlow(WINDOW_BYTES));
 
 export class CopiedBitmap {
   readonly bits: Buffer;
@@ -24,8 +26,11 @@ export class CopiedBitmap {
   }
 
   /** Reads the bitmap anew. Only pieces that changed are summed again, so that following a busy writer is cheap. */
-  async refresh(store: StoreFile): Promise<void> {
-    const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, this.bits.length));
+  refresh(store: StoreFile): Promise<void> {
+    return WINDOWS.lend((window) => this.#refreshBy(window, store));
+  }
+
+  async #refreshBy(window: Buffer, store: StoreFile): Promise<void> {
     for (let start = 0; start < this.bits.length; start += WINDOW_BYTES) {
       const fresh = window.subarray(0, Math.min(WINDOW_BYTES, this.bits.length - start));
       await store.readBits(fresh, start);
@@ -43,10 +48,13 @@ export class CopiedBitmap {
 }
 
 /** The sum of a store's bitmap as it stands on disk, without keeping it. Were a hole none, the sum would be another. */
-export async function sumBitmap(store: StoreFile): Promise<SetSum> {
+export function sumBitmap(store: StoreFile): Promise<SetSum> {
+  return WINDOWS.lend((window) => sumBitmapBy(window, store));
+}
+
+async function sumBitmapBy(window: Buffer, store: StoreFile): Promise<SetSum> {
   const sum = new SetSum();
   const sizeBytes = store.regions.bitmapSizeBytes;
-  const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, sizeBytes));
   for (let start = store.bitsFrom(0); start < sizeBytes; start = store.bitsFrom(start + WINDOW_BYTES)) {
     const bits = window.subarray(0, Math.min(WINDOW_BYTES, sizeBytes - start));
     await store.readBits(bits, start);
