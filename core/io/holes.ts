@@ -6,7 +6,7 @@
  * lost data that way.)
  */
 import fs from 'node:fs';
-import { constants } from 'node:os';
+import { lazyRequire } from '../base/lazy-require.ts';
 import { cLibrary } from './c-library.ts';
 
 /** `f_type` of statfs(2). */
@@ -25,6 +25,7 @@ export function dataFinder(descriptor: number): ((offsetBytes: number) => number
   const { size, blocks } = fs.fstatSync(descriptor, { bigint: true });
   // koffi takes 9 ms to load: not for a file without holes.
   if (blocks * 512n >= size || !isTrusted(descriptor)) return undefined;
+  const { constants }: typeof import('node:os') = lazyRequire('node:os');
   const library = cLibrary();
   if (library === undefined) return undefined;
   return (offsetBytes) => {

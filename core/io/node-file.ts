@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import { SnapError } from '../base/errors.ts';
+import { monotonicMs } from '../base/monotonic.ts';
 import type { FileKind, FileStat, Owner, RandomAccessFile, WriteWay } from './file-system.ts';
 import { dataFinder } from './holes.ts';
 import { checkRange, checkSize } from './numbers.ts';
@@ -20,14 +21,16 @@ const CALL_LIMIT_BYTES = 2 ** 30;
  */
 const READ_AT_ONCE_BYTES = 1 << 20;
 const WRITE_AT_ONCE_BYTES = 1 << 16;
+/** A file no larger, or a directory: flushing it takes hardly longer than being woken by a thread. Nobody can leave off a flush anyway. */
+const FLUSH_AT_ONCE_BYTES = 1 << 16;
 /** When calls were made at once for so long, the next is a thread's all the same: many that are short may be long together. */
 const AT_ONCE_MS = 20;
 
 /** When a thread's answer was waited for the last time, and so everything else of this process came to its turn. */
-let waitedAtMs = performance.now();
+let waitedAtMs = monotonicMs();
 
 function mayBeAtOnce(lengthBytes: number, mostBytes: number): boolean {
-  return lengthBytes <= mostBytes && performance.now() - waitedAtMs < AT_ONCE_MS;
+  return lengthBytes <= mostBytes && monotonicMs() - waitedAtMs < AT_ONCE_MS;
 }
 
 /** What file systems answer that cannot share, or not between these two files. */
@@ -79,7 +82,7 @@ export class NodeFile implements RandomAccessFile {
       return await pending;
     } finally {
       this.#pending.delete(pending);
-      waitedAtMs = performance.now();
+      waitedAtMs = monotonicMs();
     }
   }
 
@@ -199,11 +202,22 @@ export class NodeFile implements RandomAccessFile {
   }
 
   syncData(): Promise<void> {
-    return attempt({ verb: 'flush', path: this.path }, () => this.#byThread<void>(fs.fdatasync));
+    return this.#flush(fs.fdatasyncSync, fs.fdatasync);
   }
 
   syncAll(): Promise<void> {
-    return attempt({ verb: 'flush', path: this.path }, () => this.#byThread<void>(fs.fsync));
+    return this.#flush(fs.fsyncSync, fs.fsync);
+  }
+
+  #flush(
+    atOnce: (descriptor: number) => void,
+    byThread: (descriptor: number, done: Callback<void>) => void,
+  ): Promise<void> {
+    return attempt({ verb: 'flush', path: this.path }, async () => {
+      const { size } = fs.fstatSync(this.#descriptor);
+      if (mayBeAtOnce(size, FLUSH_AT_ONCE_BYTES)) atOnce(this.#descriptor);
+      else await this.#byThread<void>(byThread);
+    });
   }
 
   tryLock(offsetBytes: number, kind: LockKind): boolean {

@@ -1,7 +1,7 @@
 /** The real machine. */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
-import { setImmediate, setTimeout } from 'node:timers/promises';
 import { SnapError } from '../base/errors.ts';
+import { monotonicMs } from '../base/monotonic.ts';
 import type { FileSystem } from './file-system.ts';
 import type { Host } from './host.ts';
 import { findLockHolders } from './lock-holder.ts';
@@ -43,20 +43,23 @@ export class NodeHost implements Host {
 
   /** 0 lets everything else that is ready run, and comes back at once. */
   async sleep(milliseconds: number): Promise<void> {
-    await (milliseconds > 0 ? setTimeout(milliseconds) : setImmediate());
+    await (milliseconds > 0 ? new Promise((resolve) => setTimeout(resolve, milliseconds)) : nextTurn());
   }
 
   async hearSignals(): Promise<void> {
     // The first may still be in the turn of the event loop whose look for signals is over.
-    await setImmediate();
-    await setImmediate();
+    await nextTurn();
+    await nextTurn();
   }
 
-  monotonicMs(): number {
-    return Number(process.hrtime.bigint()) / 1e6;
-  }
+  readonly monotonicMs = monotonicMs;
 
   readonly lockHolders = findLockHolders;
+}
+
+/** Of the event loop. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** node:crypto has the same from the same place, and takes 3 ms to load. */

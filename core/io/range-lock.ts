@@ -3,7 +3,6 @@
  * string or a bigint would lock or free from offset 0 on, so everything is checked here. It is loaded with the first
  * lock.
  */
-import { arch } from 'node:os';
 import { SnapError } from '../base/errors.ts';
 import { lazyRequire } from '../base/lazy-require.ts';
 import { errnoOf, systemFailure } from './system-error.ts';
@@ -81,7 +80,7 @@ function addon(path: string): Addon {
 /** The binary by its place in the package takes 0.4 ms, the package's own way of finding it 9 ms. */
 function load(): Addon {
   try {
-    return lazyRequire(`${PACKAGE}/prebuilds/linux-${arch()}/${PACKAGE}.node`);
+    return lazyRequire(`${PACKAGE}/prebuilds/linux-${process.arch}/${PACKAGE}.node`);
   } catch (error) {
     // Another way of packing it; anything else fails there as well, and says why.
     if (!(error instanceof Error)) throw error;

@@ -2,9 +2,9 @@
  * Turns what the system answers into the one SnapError that core knows: which code, what was tried, on what,
  * and what to do about it where that is obvious.
  */
-import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import { type ErrorCode, SnapError } from '../base/errors.ts';
+import { lazyRequire } from '../base/lazy-require.ts';
 
 /** What was tried: "cannot `verb` `path``tail`", as in "cannot rename a to b". */
 export interface Attempt {
@@ -84,6 +84,7 @@ export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   if ('code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code)) return error.code;
   if (!('errno' in error) || typeof error.errno !== 'number') return undefined;
+  const { constants }: typeof import('node:os') = lazyRequire('node:os');
   const errno = -error.errno;
   for (const [name, value] of Object.entries(constants.errno)) if (value === errno) return name;
   return UNNAMED_ERRNOS.get(errno);

@@ -3,9 +3,9 @@
  * because Node's streams make a pipe non-blocking and then lose data, and never see a reader that went away.
  */
 import fs from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SnapError } from '../base/errors.ts';
+import { lazyRequire } from '../base/lazy-require.ts';
 import type { ConfirmingSink } from '../io/byte-stream.ts';
 import { cLibrary } from '../io/c-library.ts';
 import { errnoOf, systemFailure } from '../io/system-error.ts';
@@ -178,7 +178,8 @@ async function reopen(fd: number): Promise<number | undefined> {
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   try {
-    await delay(milliseconds, undefined, { signal });
+    const timers: typeof import('node:timers/promises') = lazyRequire('node:timers/promises');
+    await timers.setTimeout(milliseconds, undefined, { signal });
   } catch (error) {
     throw signal.aborted ? interruption(signal) : error;
   }
