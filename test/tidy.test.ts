@@ -289,7 +289,8 @@ const BANS: readonly Ban[] = [
     instead: 'what the caller knows comes by arguments and Context',
     exceptions: {
       'core/base/xxh64.ts': 'which binary fits the processor',
-      'core/io/node-host.ts': 'a clock: performance takes a millisecond to load',
+      'core/io/monotonic.ts': 'a clock: performance takes a millisecond to load',
+      'core/io/range-lock.ts': 'which binary fits the processor',
       'core/io/lock-holder.ts': 'its own number: it is not in its own way',
       'core/stream/stdin-source.ts': 'a pipe is read by process.stdin: a blocked thread holds up the end',
     },

@@ -5,9 +5,9 @@
  */
 import fs from 'node:fs';
 import { SnapError } from '../base/errors.ts';
-import { monotonicMs } from '../base/monotonic.ts';
 import type { FileKind, FileStat, Owner, RandomAccessFile, WriteWay } from './file-system.ts';
 import { dataFinder } from './holes.ts';
+import { monotonicMs } from './monotonic.ts';
 import { checkRange, checkSize } from './numbers.ts';
 import { mayGoPastCache, openPastCache } from './past-cache.ts';
 import { dropRangeLock, type LockKind, tryRangeLock } from './range-lock.ts';
@@ -21,7 +21,10 @@ const CALL_LIMIT_BYTES = 2 ** 30;
  */
 const READ_AT_ONCE_BYTES = 1 << 20;
 const WRITE_AT_ONCE_BYTES = 1 << 16;
-/** A file no larger, or a directory: flushing it takes hardly longer than being woken by a thread. Nobody can leave off a flush anyway. */
+/**
+ * A file no larger, or a directory, has so little to be flushed that a thread's answer takes as long. Where the disk is busy
+ * everything waits for it, signals included; but a command can neither go on without it nor end before it.
+ */
 const FLUSH_AT_ONCE_BYTES = 1 << 16;
 /** When calls were made at once for so long, the next is a thread's all the same: many that are short may be long together. */
 const AT_ONCE_MS = 20;

@@ -1,10 +1,10 @@
 /** The real machine. */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { SnapError } from '../base/errors.ts';
-import { monotonicMs } from '../base/monotonic.ts';
 import type { FileSystem } from './file-system.ts';
 import type { Host } from './host.ts';
 import { findLockHolders } from './lock-holder.ts';
+import { monotonicMs } from './monotonic.ts';
 import { NodeFileSystem } from './node-file-system.ts';
 import { systemFailure } from './system-error.ts';
 

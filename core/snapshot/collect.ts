@@ -3,6 +3,7 @@
  * what interrupted commands left. Planning looks only; so a dry run is the plan.
  */
 
+import { quietly, SnapError } from '../base/errors.ts';
 import { REMOVAL_LOCK_OFFSET_BYTES } from '../io/lock-offsets.ts';
 import type { Pace } from '../store/append.ts';
 import { findByName, ownerUuid, type SnapshotRecord } from '../store/catalog.ts';
@@ -56,7 +57,7 @@ function isOfWholeImage({ names, uuids }: CollectRequest): boolean {
   return names === undefined && uuids === undefined;
 }
 
-/** @throws `not-found`, and what removing throws; what was removed before stays removed */
+/** @throws `not-found`, and what removing throws; what was removed before stays removed, and is named */
 export async function collectSnapshots(
   context: Context,
   image: string,
@@ -83,35 +84,62 @@ export async function collectSnapshots(
     }
     return await volume.withByteLock(REMOVAL_LOCK_OFFSET_BYTES, async () => {
       const plan = await volume.shared((hold) => planCollection(image, hold, request));
-      let bytesFreed = await removeAll(volume, plan, request.pace);
-      if (isOfWholeImage(request)) {
-        bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
+      const gone = new Set<string>();
+      try {
+        return result(plan, await carryOut(volume, plan, request, gone));
+      } catch (error) {
+        throw await tellingWhatIsGone(volume, plan, gone, error);
       }
-      await volume.exclusive(async (hold) => hold && removeLeftovers(hold));
-      await settleIfOpen(volume);
-      return result(plan, bytesFreed);
     });
   } finally {
     await volume.close();
   }
 }
 
-/** Where one cannot be removed, those before it are gone, and whoever reads only the error would not know. */
-async function removeAll(volume: Volume, plan: Plan, pace: Pace | undefined): Promise<number> {
-  const gone: string[] = [];
+/** Returns the bytes that were freed; `gone` is given the UUID of each that was removed. */
+async function carryOut(
+  volume: Volume,
+  plan: Plan,
+  request: CollectRequest,
+  gone: Set<string>,
+): Promise<number> {
   let bytesFreed = 0;
-  try {
-    for (const record of plan.records) {
-      bytesFreed += (await removeSnapshot(volume, record.uuid, pace)).bytesFreed;
-      if (!record.hidden) gone.push(`${volume.image}@${record.name}`);
-      volume.context.progress(bytesFreed, undefined);
-    }
-  } catch (error) {
-    if (gone.length > 0)
-      volume.context.warn({ message: `removed before the rest could not be: ${gone.join(', ')}` });
-    throw error;
+  for (const { uuid } of plan.records) {
+    bytesFreed += (await removeSnapshot(volume, uuid, request.pace)).bytesFreed;
+    gone.add(uuid);
+    volume.context.progress(bytesFreed, undefined);
   }
+  if (isOfWholeImage(request)) {
+    bytesFreed += await volume.exclusive(async (hold) => (hold === undefined ? 0 : removeGarbage(hold)));
+  }
+  await volume.exclusive(async (hold) => hold && removeLeftovers(hold));
+  await settleIfOpen(volume);
   return bytesFreed;
+}
+
+/** In the error itself: a program, or whoever asked for quiet, is shown nothing else. */
+async function tellingWhatIsGone(
+  volume: Volume,
+  plan: Plan,
+  gone: ReadonlySet<string>,
+  error: unknown,
+): Promise<unknown> {
+  if (!(error instanceof SnapError)) return error;
+  let isGone = ({ uuid }: SnapshotRecord) => gone.has(uuid);
+  // One may be gone whose removal failed: its commit is not the last thing that is done for it.
+  await quietly(async () => {
+    const left = await volume.shared(async (hold) => hold?.catalog.snapshots ?? []);
+    const named = new Set(left.filter(({ hidden }) => !hidden).map(({ uuid }) => uuid));
+    isGone = ({ uuid }) => !named.has(uuid);
+  });
+  const names = plan.records
+    .filter((record) => !record.hidden && isGone(record))
+    .map(({ name }) => `${volume.image}@${name}`);
+  if (names.length === 0) return error;
+  return new SnapError(error.code, `${error.message}; gone by then: ${names.join(', ')}`, {
+    ...error,
+    cause: error,
+  });
 }
 
 async function planCollection(image: string, hold: Hold | undefined, request: CollectRequest): Promise<Plan> {

@@ -72,7 +72,7 @@ export class StoreSet {
   }
 
   /** Keeps the store of one snapshot open, in place of the one that had this role before. */
-  pin(role: 'active' | 'donor' | 'receiver', uuid: string): void {
+  pin(role: 'active' | 'donor' | 'receiver' | 'verified', uuid: string): void {
     this.#pinned.set(role, uuid);
   }
 

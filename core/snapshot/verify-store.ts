@@ -15,6 +15,7 @@ import { type Check, ClusterDamage, mismatches, readRun } from '../store/read-cl
 import { oneOf, type SlotRun, slotRuns } from '../store/slot-runs.ts';
 import type { StoreFile } from '../store/store-file.ts';
 import type { Hold } from './hold.ts';
+import { SlotOwners } from './slot-owners.ts';
 import type { Volume } from './volume.ts';
 
 /** Something that is not as it should be, in one store. Without a cluster it concerns all of it. */
@@ -34,9 +35,6 @@ const STRETCH_CLUSTERS = 64 * WINDOW_CLUSTERS;
 /** As much of slots is read at a time, by threads: two are at it while what was read before is hashed. */
 const READ_BYTES = 4 << 20;
 const READS = 2;
-
-/** So many slots are remembered with their clusters, to find two clusters that share one. */
-const MOST_SLOT_OWNERS = 1 << 20;
 
 /** What is the same size for every store. */
 class Scratch {
@@ -193,6 +191,8 @@ class StoreVerifier {
       if (hold === undefined || record === undefined) return undefined;
       try {
         this.#isUnreadable = false;
+        // It is read after the hold, and telling who is affected by damage opens others.
+        hold.stores.pin('verified', this.#uuid);
         return await look(hold, record, await hold.stores.open(hold.catalog, record));
       } catch (error) {
         // What cannot be read is as bad as damage, and must not keep the rest from being looked at.
@@ -323,25 +323,5 @@ class StoreVerifier {
 
   #finding(kind: StoreFinding['kind'], clusterIndex: number, message: string): void {
     this.#findings.push({ kind, clusterIndex, message: `cluster ${clusterIndex}: ${message}` });
-  }
-}
-
-/** Which cluster has which slot, as far as is remembered; numbers in one array, which grows as slots are met. */
-class SlotOwners {
-  /** The cluster's index and one, by its slot; 0 where none was met. */
-  #clusters = new Uint32Array(256);
-
-  /** Returns who had it before. */
-  claim(slotIndex: number, clusterIndex: number): number | undefined {
-    if (slotIndex >= MOST_SLOT_OWNERS) return undefined;
-    while (slotIndex >= this.#clusters.length) {
-      const larger = new Uint32Array(this.#clusters.length * 2);
-      larger.set(this.#clusters);
-      this.#clusters = larger;
-    }
-    const before = this.#clusters[slotIndex] ?? 0;
-    if (before > 0) return before - 1;
-    this.#clusters[slotIndex] = clusterIndex + 1;
-    return undefined;
   }
 }

@@ -206,17 +206,16 @@ class Examination {
       const host = await this.spoilt();
       const others = await everyByte(host, isForeign);
       const image = await rawImage(host);
-      let warnings: TestContext['warnings'] = [];
+      let losses = 0;
       const outcome = await this.run(host, (context) =>
         work(context).finally(() => {
-          warnings = context.warnings;
+          losses = context.warnings.filter(({ loss }) => loss === true).length;
         }),
       );
-      const losses = warnings.filter(({ loss }) => loss === true).length;
       assert.deepEqual(await everyByte(host, isForeign), others, `${after} changed what is not ours`);
       assert.ok((await rawImage(host)).equals(image), `${after} changed the image`);
       const removed =
-        'value' in outcome && Array.isArray(outcome.value) ? outcome.value : removedBefore(warnings);
+        'error' in outcome ? goneBy(outcome.error) : Array.isArray(outcome.value) ? outcome.value : [];
       await this.#stillRight(host, { before, after, losses, removed });
       if (after !== 'creating' || 'error' in outcome) continue;
       const created = await this.run(host, (context) => read(context, 'd'));
@@ -231,10 +230,8 @@ const collecting = (request: object) => async (context: TestContext) =>
   (await collectSnapshots(context, IMAGE, { ...request, dryRun: false })).removed.map(({ name }) => name);
 
 /** The names that a collection which failed had removed by then, as it tells the user. */
-const removedBefore = (warnings: TestContext['warnings']): string[] =>
-  warnings
-    .filter(({ message }) => message.startsWith('removed before'))
-    .flatMap(({ message }) => NAMES.filter((name) => message.includes(`${IMAGE}@${name}`)));
+const goneBy = ({ message }: Error): string[] =>
+  NAMES.filter((name) => message.split('gone by then:')[1]?.includes(`${IMAGE}@${name}`));
 
 /** What imgsnap neither made nor was pointed to. */
 const isForeign = (path: string) =>

@@ -151,6 +151,8 @@ for (const [name, verb] of [
   ['fchmodSync', 'chmod'],
   ['fchownSync', 'chown'],
   ['closeSync', 'close'],
+  ['fdatasyncSync', 'datasync'],
+  ['fsyncSync', 'sync'],
 ]) {
   const original = fs[name];
   fs[name] = (fd, ...rest) =>
