@@ -90,14 +90,14 @@ export class SetSum {
   /** Adds every set bit of `bits`, whose first bit stands for `firstIndex`. Most pieces of most bitmaps have none. */
   addBits(bits: Buffer, firstIndex: number): void {
     for (let start = 0; start < bits.length; start += PIECE_BYTES) {
-      const piece = bits.subarray(start, start + PIECE_BYTES);
-      if (!isZero(piece)) this.#addPiece(piece, firstIndex + start * 8);
+      const end = Math.min(start + PIECE_BYTES, bits.length);
+      if (!isZero(bits, start, end)) this.#addPiece(bits, { start, end }, firstIndex);
     }
   }
 
-  #addPiece(bits: Buffer, firstIndex: number): void {
-    for (let byteIndex = 0; byteIndex < bits.length; ) {
-      if (byteIndex + 4 <= bits.length && bits.readInt32LE(byteIndex) === 0) {
+  #addPiece(bits: Buffer, piece: { readonly start: number; readonly end: number }, firstIndex: number): void {
+    for (let byteIndex = piece.start; byteIndex < piece.end; ) {
+      if (byteIndex + 4 <= piece.end && bits.readInt32LE(byteIndex) === 0) {
         byteIndex += 4;
         continue;
       }
@@ -137,7 +137,7 @@ export function findBit(bits: Buffer, value: boolean, from: number, to: number):
   while (index < to) {
     if (value && index % PIECE_BITS === 0 && index + PIECE_BITS <= to) {
       const start = index >>> 3;
-      if (isZero(bits.subarray(start, start + PIECE_BYTES))) {
+      if (isZero(bits, start, start + PIECE_BYTES)) {
         index += PIECE_BITS;
         continue;
       }
