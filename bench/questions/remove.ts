@@ -34,7 +34,7 @@ export const remove: Question = {
     {
       name: 'oldest',
       note: 'the oldest',
-      rounds: 7,
+      rounds: 15,
       reach: 1.2,
       ours: { label: 'with 1 GiB', prepare: oldest('disk.img', '$MIB'), run: 'snap-gc -q disk.img@a' },
       beside: { label: 'one with 1 MiB', prepare: oldest('other.img', '1'), run: 'snap-gc -q other.img@a' },
@@ -42,6 +42,7 @@ export const remove: Question = {
     {
       name: 'middle',
       note: 'one in the middle, durable at the end',
+      rounds: 11,
       reach: 1.5,
       ours: { label: 'snap-gc', prepare: middle, run: 'snap-gc -q disk.img@b' },
       beside: {

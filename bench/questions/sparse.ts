@@ -55,6 +55,7 @@ export const sparse: Question = {
     {
       name: 'verify',
       note: 'verify 1 TiB',
+      rounds: 21,
       reach: 1.2,
       needs: [sparseFiles('1T')],
       ours: {
