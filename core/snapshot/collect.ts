@@ -126,8 +126,10 @@ async function tellingWhatIsGone(
 ): Promise<unknown> {
   if (!(error instanceof SnapError)) return error;
   let isGone = ({ uuid }: SnapshotRecord) => gone.has(uuid);
-  // One may be gone whose removal failed: its commit is not the last thing that is done for it.
+  // One may be gone whose removal failed: its commit is not the last thing that is done for it. Whoever waited for the lock
+  // in vain did nothing, and is not to wait once more.
   await quietly(async () => {
+    if (error.code === 'busy') return;
     const left = await volume.shared(async (hold) => hold?.catalog.snapshots ?? []);
     const named = new Set(left.filter(({ hidden }) => !hidden).map(({ uuid }) => uuid));
     isGone = ({ uuid }) => !named.has(uuid);

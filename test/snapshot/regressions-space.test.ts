@@ -141,22 +141,30 @@ for (const onFull of ['invalidate', 'refuse'] as const) {
   });
 }
 
+/** Another process takes the lock, and keeps it. */
+async function lockState(host: MemoryHost): Promise<void> {
+  const state = await host.session().files.open(`${SIDECAR}/state`, 'update');
+  assert.ok(state.tryLock(ACTIVE_LOCK_OFFSET_BYTES, 'exclusive'));
+}
+
 /** What the collector of `a`, `b` and `c` says is gone, where `fail` makes it fail. */
 async function collectWithFailure(
-  fail: (operation: Operation) => void,
+  fail: (operation: Operation, host: MemoryHost) => void,
 ): Promise<{ readonly told: string[]; readonly left: string[] }> {
   const { host, frozen } = await imageOf(8 * CLUSTER_BYTES);
   for (const name of ['a', 'b', 'c', 'd']) {
     await create(testContext(host), name, { clusterSizeBytes: CLUSTER_BYTES });
   }
   const session = host.session();
-  session.files.onOperation = fail;
+  session.files.onOperation = (operation) => fail(operation, host);
   const request = { rules: { keepLast: 1 }, dryRun: false };
   let message = '';
-  await assert.rejects(collectSnapshots(testContext(session), IMAGE, request), (error: SnapError) => {
+  const context = testContext(session, { waitMs: 0 });
+  await assert.rejects(collectSnapshots(context, IMAGE, request), (error: SnapError) => {
     message = error.message;
-    return ['no-space', 'io'].includes(error.code);
+    return ['no-space', 'io', 'busy'].includes(error.code);
   });
+  host.reboot();
   const left = (await listImage(testContext(host), IMAGE)).snapshots.map(({ name }) => name);
   for (const name of left) assert.deepEqual(await read(testContext(host), name), frozen);
   const told = message.split('gone by then: ')[1]?.split(', ') ?? [];
@@ -187,4 +195,13 @@ test('a collection that fails says what is gone by then, wherever it fails', asy
     else if (isDone && kind === 'list') throw systemError('EIO');
   });
   assert.deepEqual(afterwards.told, ['a', 'b', 'c']);
+  let isLocked = false;
+  const inVain = await collectWithFailure(({ kind, path, offsetBytes }, host) => {
+    if (kind === 'remove' && path.startsWith(`${SIDECAR}/b-`)) isLocked = true;
+    else if (isLocked && kind === 'unlock' && offsetBytes === ACTIVE_LOCK_OFFSET_BYTES) {
+      isLocked = false;
+      queueMicrotask(() => void lockState(host));
+    }
+  });
+  assert.deepEqual(inVain, { told: ['a', 'b'], left: ['c', 'd'] });
 });
