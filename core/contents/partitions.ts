@@ -138,7 +138,7 @@ async function readGptEntries(
     return 'its GPT does not match its checksum';
   const partitions: Extent[] = [];
   for (let at = 0; at < tableBytes; at += table.entryBytes) {
-    if (isZero(entries.subarray(at, at + 16))) continue;
+    if (isZero(entries, at, at + 16)) continue;
     const [first, last] = [readSafeU64(entries, at + 32), readSafeU64(entries, at + 40)];
     const isInside =
       first !== undefined && last !== undefined && first <= last && last < sizeBytes / sectorBytes;

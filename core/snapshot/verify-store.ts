@@ -260,7 +260,7 @@ class StoreVerifier {
     await store.readTable(table, first);
     const unproven = (clusterIndex: number) => {
       const offsetBytes = (clusterIndex - first) * ENTRY.sizeBytes;
-      const isEmpty = isZero(table.subarray(offsetBytes, offsetBytes + ENTRY.sizeBytes));
+      const isEmpty = isZero(table, offsetBytes, offsetBytes + ENTRY.sizeBytes);
       const what = isEmpty ? 'copied by its bit, and has no entry' : 'its entry does not prove itself';
       this.#finding('entry', clusterIndex, what);
     };
@@ -306,6 +306,7 @@ class StoreVerifier {
   async #checkEach({ store, runs, count }: Group, failure: Error): Promise<void> {
     const target = Buffer.allocUnsafe(store.identity.clusterSizeBytes);
     for (const run of runs) {
+      // It was read by itself already.
       if (count === 1) return this.#finding('slot', run.firstCluster, failure.message);
       for (let index = 0; index < run.count; index += 1) {
         const one = oneOf(run, index);

@@ -214,7 +214,7 @@ export async function* tableEntries(
     await store.readTable(table, first);
     if (isZero(table)) continue;
     for (let at = 0; at < table.length; at += ENTRY.sizeBytes) {
-      if (isZero(table.subarray(at, at + ENTRY.sizeBytes))) continue;
+      if (isZero(table, at, at + ENTRY.sizeBytes)) continue;
       const clusterIndex = first + at / ENTRY.sizeBytes;
       yield { clusterIndex, entry: store.entries.decode(table, at, clusterIndex) };
     }

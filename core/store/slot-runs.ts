@@ -14,7 +14,7 @@ export interface SlotRun extends Run {
   readonly hashes: BigUint64Array;
 }
 
-/** What is told of a run while it grows. */
+/** A run while it grows; without a cluster there is none, whatever else it still says. */
 interface Growing {
   firstCluster: number;
   count: number;

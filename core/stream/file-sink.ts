@@ -144,7 +144,7 @@ export function* dataRuns(chunk: Buffer, offsetBytes: number): Generator<[start:
   let runStart: number | undefined;
   for (let start = 0; start < chunk.length; ) {
     const end = Math.min(chunk.length, start + GRANULE_BYTES - ((offsetBytes + start) % GRANULE_BYTES));
-    if (!isZero(chunk.subarray(start, end))) {
+    if (!isZero(chunk, start, end)) {
       runStart ??= start;
     } else if (runStart !== undefined) {
       yield [runStart, start];
