@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { bitmapBytes, countBits, fillBits, findBit, getBit, setBit } from '../../core/base/bitmap.ts';
+import { bitmapBytes, countBits, fillBits, findBit, getBit, SetSum, setBit } from '../../core/base/bitmap.ts';
 
 const COUNT = 300;
 
@@ -54,5 +54,24 @@ test('a bit among millions is found, wherever it is and wherever the search begi
       }
       assert.equal(findBit(bits, value, 0, place), place);
     }
+  }
+});
+
+test('the sum of many bits is that of each by itself, wherever they are, and taken back leaves none', () => {
+  // More than two pieces of 4 KiB, and neither whole words nor whole bytes behind them.
+  const count = 2 * 32_768 + 77;
+  const places = [0, 7, 31, 32, 32_735, 32_736, 32_767, 32_768, 40_000, 65_535, 65_536, 65_599, count - 1];
+  for (const chosen of [places, ...places.map((place) => [place]), []]) {
+    const bits = Buffer.alloc(bitmapBytes(count));
+    const one = new SetSum();
+    for (const place of chosen) {
+      setBit(bits, place);
+      one.add(1000 + place);
+    }
+    const all = new SetSum();
+    all.addBits(bits, 1000);
+    assert.ok(all.equals(one), `${chosen}`);
+    all.removeBits(bits, 1000);
+    assert.ok(all.equals(new SetSum()), `${chosen}`);
   }
 });

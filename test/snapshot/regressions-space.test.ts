@@ -141,6 +141,9 @@ for (const onFull of ['invalidate', 'refuse'] as const) {
   });
 }
 
+/** By the simulated clock. */
+const WAIT_MS = 10_000;
+
 /** Another process takes the lock, and keeps it. */
 async function lockState(host: MemoryHost): Promise<void> {
   const state = await host.session().files.open(`${SIDECAR}/state`, 'update');
@@ -159,11 +162,14 @@ async function collectWithFailure(
   session.files.onOperation = (operation) => fail(operation, host);
   const request = { rules: { keepLast: 1 }, dryRun: false };
   let message = '';
-  const context = testContext(session, { waitMs: 0 });
+  const context = testContext(session, { waitMs: WAIT_MS });
+  const startMs = host.monotonicMs();
   await assert.rejects(collectSnapshots(context, IMAGE, request), (error: SnapError) => {
     message = error.message;
     return ['no-space', 'io', 'busy'].includes(error.code);
   });
+  // Waiting in vain is enough once.
+  assert.ok(host.monotonicMs() - startMs < 1.5 * WAIT_MS, `${host.monotonicMs() - startMs} ms`);
   host.reboot();
   const left = (await listImage(testContext(host), IMAGE)).snapshots.map(({ name }) => name);
   for (const name of left) assert.deepEqual(await read(testContext(host), name), frozen);

@@ -9,7 +9,7 @@ import { ENTRY, regions, STORE_HEADER } from '../../core/store/layout.ts';
 import { MemoryHost } from '../sim/memory-host.ts';
 import { systemError } from '../sim/system-error.ts';
 import { testContext } from '../support/context.ts';
-import { create, IMAGE, makeImage, noise, write } from '../support/image.ts';
+import { create, IMAGE, makeImage, noise, read, write } from '../support/image.ts';
 
 const CLUSTER_BYTES = 4096;
 const READ_BYTES = 4 << 20;
@@ -100,6 +100,21 @@ test('a store that is cut, or cannot be read in part: its other clusters are che
     await file.close();
     assert.deepEqual(found(await verify(store.host)).sort(), expected, `cut at ${left}`);
   }
+});
+
+test('a reader of a store that is cut names the first cluster that is not whole', async () => {
+  const host = new MemoryHost(1);
+  const sizeBytes = 8 * CLUSTER_BYTES;
+  await makeImage(host, noise(1, sizeBytes));
+  await create(testContext(host), 'a', { clusterSizeBytes: CLUSTER_BYTES });
+  await write(testContext(host), 0, noise(2, sizeBytes));
+  const store = await storeOf(host, 'a', sizeBytes);
+  const file = await host.files.open(store.path, 'update');
+  for (const whole of [7, 5, 1, 0]) {
+    await file.truncate(regionsOf(store).dataOffsetBytes + whole * CLUSTER_BYTES + 9);
+    await assert.rejects(read(testContext(host), 'a'), { code: 'damage', clusterIndex: whole });
+  }
+  await file.close();
 });
 
 test('two clusters that share a slot are told of, whatever the slot', async () => {
